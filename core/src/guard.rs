@@ -1,0 +1,129 @@
+//! Named safety checks that the simulator can count and switch off, to prove that it would notice.
+//!
+//! Every check that fences, orders or compares epochs reads `guard!(Name, condition)`. A normal build
+//! evaluates the condition and nothing else. Under `cfg(sim)` (set only by `.cargo/sim.toml`, never by a
+//! feature) the accepts and rejects of each guard are counted, and a guard that the run switched off says
+//! `true`. Switches and counters belong to the run, that is to its thread, not to the process.
+
+/// Evaluates a named safety check; see the [module](crate::guard).
+#[macro_export]
+macro_rules! guard {
+    ($name:ident, $condition:expr) => {{
+        const GUARD: $crate::guard::Guard = $crate::guard::Guard::$name;
+        #[cfg(sim)]
+        let holds = $crate::guard::run::check(GUARD, $condition);
+        #[cfg(not(sim))]
+        let holds = {
+            let _ = GUARD;
+            $condition
+        };
+        holds
+    }};
+}
+
+/// A bug that is not merely a removed condition: the right expression, or under `cfg(sim)` with the guard
+/// switched off, the historical wrong one.
+#[macro_export]
+macro_rules! planted {
+    ($name:ident, $wrong:expr, $right:expr) => {{
+        #[cfg(sim)]
+        let value = if $crate::guard::run::is_off($crate::guard::Guard::$name) { $wrong } else { $right };
+        #[cfg(not(sim))]
+        let value = {
+            let _ = $crate::guard::Guard::$name;
+            $right
+        };
+        value
+    }};
+}
+
+macro_rules! guards {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// The name of every guard, one per safety check.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Guard { $($(#[$doc])* $name,)* }
+
+        impl Guard {
+            /// Every guard, in the order declared.
+            pub const ALL: &'static [Guard] = &[$(Guard::$name,)*];
+
+            /// The guard's name as scenarios write it.
+            pub const fn name(self) -> &'static str {
+                match self { $(Guard::$name => stringify!($name),)* }
+            }
+        }
+    };
+}
+
+guards! {
+    // -- replica and fetch
+    /// A client's fetch names the leader's own epoch, or none (KIP-320).
+    FetchLeaderEpoch,
+    // -- storage
+    // -- coordinators
+    // -- metadata
+}
+
+/// Per-run switches and counters. One run, one thread.
+#[cfg(sim)]
+pub mod run {
+    use super::Guard;
+    use std::cell::RefCell;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    /// How often a guard held and how often it did not.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Count {
+        /// Times the condition was true.
+        pub accepts: u64,
+        /// Times the condition was false (also if the switch then said true).
+        pub rejects: u64,
+    }
+
+    #[derive(Default)]
+    struct Run {
+        off: BTreeSet<Guard>,
+        counts: BTreeMap<Guard, Count>,
+    }
+
+    thread_local! {
+        static RUN: RefCell<Run> = RefCell::default();
+    }
+
+    /// Starts a run on this thread with these guards switched off and all counters at zero.
+    pub fn begin(off: impl IntoIterator<Item = Guard>) {
+        RUN.with_borrow_mut(|run| *run = Run { off: off.into_iter().collect(), counts: BTreeMap::new() });
+    }
+
+    /// What each guard of this thread's run has counted so far.
+    pub fn counts() -> BTreeMap<Guard, Count> {
+        RUN.with_borrow(|run| run.counts.clone())
+    }
+
+    /// Whether this thread's run switched the guard off.
+    pub fn is_off(guard: Guard) -> bool {
+        RUN.with_borrow(|run| run.off.contains(&guard))
+    }
+
+    /// Counts a check and applies the switch. Called by `guard!`.
+    pub fn check(guard: Guard, holds: bool) -> bool {
+        RUN.with_borrow_mut(|run| {
+            let count = run.counts.entry(guard).or_default();
+            if holds {
+                count.accepts += 1;
+            } else {
+                count.rejects += 1;
+            }
+            holds || run.off.contains(&guard)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_guard_is_its_condition() {
+        assert!(guard!(FetchLeaderEpoch, 1 + 1 == 2));
+        assert!(!guard!(FetchLeaderEpoch, 1 + 1 == 3));
+    }
+}

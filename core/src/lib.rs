@@ -1,0 +1,11 @@
+//! Highwater's decisions: replicas, fetch waits, coordinators and metadata as sans-IO state machines.
+//!
+//! No networking, clock, file, thread or source of randomness is in here. A shell (`node`, or the
+//! simulator) hands in inputs and carries out effects; see [`machine::Machine`].
+
+#![forbid(unsafe_code)]
+
+pub mod guard;
+pub mod ids;
+pub mod machine;
+pub mod time;

@@ -1,0 +1,2 @@
+//! Transport over TCP: Kafka framing and connections for clients.
+#![forbid(unsafe_code)]

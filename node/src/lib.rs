@@ -1,0 +1,1 @@
+//! The broker: configuration, request handlers, partition cells, log storage, metrics, command line.

@@ -1,0 +1,2 @@
+//! The simulator: whole nodes on madsim, simulated disks and networks, oracles.
+#![forbid(unsafe_code)]
