@@ -5,6 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod batch;
+pub mod error_code;
 pub mod guard;
 pub mod ids;
 pub mod machine;
