@@ -27,7 +27,8 @@ fn sources() -> Vec<Source> {
 }
 
 fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
-    let mut entries: Vec<_> = fs::read_dir(dir).expect("a source folder").flatten().map(|e| e.path()).collect();
+    let mut entries: Vec<_> =
+        fs::read_dir(dir).expect("a source folder").flatten().map(|e| e.path()).collect();
     entries.sort();
     for path in entries {
         if path.is_dir() && !path.ends_with("target") {
@@ -82,7 +83,10 @@ fn every_select_is_biased() {
 fn nothing_is_shared_by_the_process() {
     let rule = "simulated nodes share one process: state hangs off Node";
     let shell = |s: &Source| production(s, &["node", "net-tcp"]);
-    assert_none(rule, &offences(shell, &["OnceLock", "LazyLock", "lazy_static!", "once_cell", "static mut "]));
+    assert_none(
+        rule,
+        &offences(shell, &["OnceLock", "LazyLock", "lazy_static!", "once_cell", "static mut "]),
+    );
     let statics: Vec<_> = offences(shell, &["static "])
         .into_iter()
         .filter(|l| !l.contains("'static ") && l.contains(": ") && l.contains(" = "))
