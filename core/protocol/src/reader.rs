@@ -42,7 +42,7 @@ impl std::fmt::Display for DecodeError {
 impl std::error::Error for DecodeError {}
 
 /// A position in a frame. Strings and bytes are copied out of it, except records, which stay slices of the frame.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Reader<'a> {
     frame: &'a Bytes,
     position: usize,
@@ -54,6 +54,16 @@ impl<'a> Reader<'a> {
     /// Reads `frame` from its start.
     pub fn new(frame: &'a Bytes) -> Self {
         Self { frame, position: 0, end: frame.len(), memory_left: Self::memory_max(frame.len()) }
+    }
+
+    /// Reads `frame` from `position`.
+    pub(crate) fn at(frame: &'a Bytes, position: usize) -> Self {
+        Self { position, ..Self::new(frame) }
+    }
+
+    /// The whole frame.
+    pub(crate) fn frame(&self) -> &'a Bytes {
+        self.frame
     }
 
     /// How much memory the arrays decoded from a frame of `len` bytes may take in all.

@@ -4,7 +4,7 @@ use crate::{ErrorCode, Message};
 
 /// Asks for a producer id, or the next epoch of one.
 #[derive(Clone, Debug, PartialEq, Message)]
-#[kafka(key = InitProducerId, versions = "0-6", flexible = "2+", response = InitProducerIdResponse)]
+#[kafka(key = InitProducerId, versions = "0-5", flexible = "2+", response = InitProducerIdResponse)]
 pub struct InitProducerIdRequest {
     #[kafka(nullable = "0+")]
     pub transactional_id: Option<String>,
@@ -13,23 +13,15 @@ pub struct InitProducerIdRequest {
     pub producer_id: i64,
     #[kafka(versions = "3+", default = -1)]
     pub producer_epoch: i16,
-    #[kafka(versions = "6+")]
-    pub enable2_pc: bool,
-    #[kafka(versions = "6+")]
-    pub keep_prepared_txn: bool,
 }
 
 /// The producer's id and epoch.
 #[derive(Clone, Debug, PartialEq, Message)]
-#[kafka(versions = "0-6", flexible = "2+")]
+#[kafka(versions = "0-5", flexible = "2+")]
 pub struct InitProducerIdResponse {
     pub throttle_time_ms: i32,
     pub error_code: ErrorCode,
     #[kafka(default = -1)]
     pub producer_id: i64,
     pub producer_epoch: i16,
-    #[kafka(versions = "6+", default = -1)]
-    pub ongoing_txn_producer_id: i64,
-    #[kafka(versions = "6+", default = -1)]
-    pub ongoing_txn_producer_epoch: i16,
 }
