@@ -1,0 +1,56 @@
+//! Every limit of the server side, in one place, with Kafka's defaults where Kafka has the limit.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// What one server and each of its connections may use. Durations and sizes are upper bounds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest request frame (`socket.request.max.bytes`).
+    pub request_bytes_max: usize,
+    /// Requests of one connection that may wait for their answer to be sent; beyond it nothing is read.
+    pub requests_in_flight_max: usize,
+    /// Bytes of finished replies of one connection that may wait for the peer to read them; beyond it no
+    /// request is handed to the service and nothing is read. One reply may exceed it alone.
+    pub reply_bytes_unsent_max: u64,
+    /// Largest buffer for pipelined small requests; a connection gets it only by filling smaller ones.
+    pub read_buffer_bytes_max: usize,
+    /// A connection that asks nothing, or does not finish a frame it began, is closed after this time without
+    /// a byte (`connections.max.idle.ms`). A request that waits in the service keeps its connection.
+    pub idle_max: Duration,
+    /// A connection whose peer takes no byte of a waiting answer for this time is closed.
+    pub write_stall_max: Duration,
+    /// Connections at once; beyond it new ones wait in the listen backlog (`max.connections`).
+    pub connections_max: usize,
+    /// Connections of one address at once; beyond it new ones are dropped (`max.connections.per.ip`).
+    pub connections_per_ip_max: usize,
+    /// Exceptions to [`Limits::connections_per_ip_max`] (`max.connections.per.ip.overrides`).
+    pub connections_per_ip_overrides: BTreeMap<IpAddr, usize>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            request_bytes_max: 100 << 20,
+            requests_in_flight_max: 256,
+            reply_bytes_unsent_max: 4 << 20,
+            read_buffer_bytes_max: 64 << 10,
+            idle_max: Duration::from_secs(600),
+            write_stall_max: Duration::from_secs(600),
+            connections_max: i32::MAX as usize,
+            connections_per_ip_max: i32::MAX as usize,
+            connections_per_ip_overrides: BTreeMap::new(),
+        }
+    }
+}
+
+impl Limits {
+    /// How many connections `ip` may have at once.
+    pub fn connections_max_of(&self, ip: IpAddr) -> usize {
+        self.connections_per_ip_overrides
+            .get(&ip.to_canonical())
+            .copied()
+            .unwrap_or(self.connections_per_ip_max)
+    }
+}
