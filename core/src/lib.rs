@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod batch;
+pub mod config;
 pub mod error_code;
 pub mod guard;
 pub mod ids;

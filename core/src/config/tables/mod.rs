@@ -1,0 +1,31 @@
+//! The settings of Apache Kafka 4.3 and our own few, as data. Names, types, defaults, ranges and meanings are
+//! Kafka's; defaults differ only where Kafka's names a Java class, has none, or lies outside the working directory.
+
+mod broker_cluster;
+mod broker_group_coordinator;
+mod broker_log;
+mod broker_remote;
+mod broker_security;
+mod broker_server;
+mod broker_transaction;
+mod group;
+mod topic;
+
+use super::Definition;
+
+/// The settings of a topic.
+pub(super) const TOPIC: &[&[Definition]] = &[topic::TOPIC];
+
+/// The settings of a group.
+pub(super) const GROUP: &[&[Definition]] = &[group::GROUP];
+
+/// The settings of a broker, by area.
+pub(super) const BROKER: &[&[Definition]] = &[
+    broker_server::SERVER,
+    broker_log::LOG,
+    broker_group_coordinator::GROUP_COORDINATOR,
+    broker_cluster::CLUSTER,
+    broker_transaction::TRANSACTION,
+    broker_security::SECURITY,
+    broker_remote::REMOTE,
+];
