@@ -1,14 +1,21 @@
 //! IncrementalAlterConfigs (44): configurations, changed setting by setting (KIP-339).
 
-use super::alter_configs::{AlterConfigsResource, AlterConfigsResourceResponse};
+use super::alter_configs::AlterConfigsResourceResponse;
 use crate::Message;
 
 /// Changes single settings.
 #[derive(Clone, Debug, PartialEq, Message)]
 #[kafka(key = IncrementalAlterConfigs, versions = "0-1", flexible = "1+", response = IncrementalAlterConfigsResponse)]
 pub struct IncrementalAlterConfigsRequest {
-    pub resources: Vec<AlterConfigsResource>,
+    pub resources: Vec<IncrementalAlterConfigsRequestResource>,
     pub validate_only: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Message)]
+pub struct IncrementalAlterConfigsRequestResource {
+    pub resource_type: i8,
+    pub resource_name: String,
+    pub configs: Vec<IncrementalAlterConfigsRequestAlterableConfig>,
 }
 
 #[derive(Clone, Debug, PartialEq, Message)]
