@@ -61,6 +61,20 @@ guards! {
     FetchLeaderEpoch,
     // -- storage
     // -- coordinators
+    /// A coordinator decides only on a log that it has read to the end (OF-04).
+    CoordinatorLoaded,
+    /// Records handed in belong to the load that is under way.
+    CoordinatorLoadCurrent,
+    /// The outcome of an append concerns the state that was loaded for it (GC-04).
+    CoordinatorAppendCurrent,
+    /// A member speaks of the present generation (OF-01).
+    GroupGeneration,
+    /// A static member's request comes from the present holder of its instance id (GC-01, KIP-345).
+    GroupInstanceId,
+    /// Offsets of a group with members age only while the group is stable (OF-05).
+    OffsetExpiryStable,
+    /// A committed offset is read only for the topic it was committed for (OF-06).
+    OffsetTopicId,
     // -- metadata
 }
 

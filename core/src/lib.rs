@@ -7,6 +7,7 @@
 
 pub mod batch;
 pub mod config;
+pub mod coordinator;
 pub mod error_code;
 pub mod guard;
 pub mod ids;
