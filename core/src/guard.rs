@@ -59,6 +59,28 @@ guards! {
     // -- replica and fetch
     /// A client's fetch names the leader's own epoch, or none (KIP-320).
     FetchLeaderEpoch,
+    /// A produced batch is of the producer's newest epoch (KIP-98).
+    ProducerEpochNotStale,
+    /// A produced batch has the sequence behind the last one, or 0 in a new epoch (KIP-98).
+    ProducerSequenceIsNext,
+    /// An append bound to a leader epoch goes to the leader of that epoch only (design rule 8).
+    AppendLeaderEpoch,
+    /// acks=all is taken only while enough replicas are in sync (`min.insync.replicas`).
+    AppendMinIsr,
+    /// acks=all is answered only while enough replicas are in sync (KAFKA-1555).
+    AckMinIsr,
+    /// The high watermark moves only while enough replicas are in sync (KIP-966).
+    HighWatermarkMinIsr,
+    /// The high watermark counts as known once it has reached the leader epoch's start (design rule 4).
+    HighWatermarkKnown,
+    /// A leadership, or an ISR, follows the one before in leader epoch and partition epoch (design rule 5).
+    LeadershipNotStale,
+    /// A follower's fetch counts only in the leader epoch it names (design rule 4).
+    FollowerFetchEpoch,
+    /// A follower's fetch counts only from the newest life of that broker (KIP-903).
+    FollowerBrokerEpoch,
+    /// The log start never passes the high watermark (ST-11).
+    LogStartBelowHighWatermark,
     // -- storage
     // -- coordinators
     /// A coordinator decides only on a log that it has read to the end (OF-04).

@@ -1,0 +1,249 @@
+//! What only a leader has: the ISR, the followers' progress, the high watermark's rule, and who waits for it.
+
+use super::{Acks, Effect, Leadership, ProduceError, Produced, Reply, Settings};
+use crate::error_code::ErrorCode;
+use crate::guard;
+use crate::ids::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionEpoch, Token};
+use crate::machine::Outbox;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Whether the high watermark can be relied on in this epoch (design rule 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HighWatermark {
+    /// It has not reached the start of this leader's epoch: what is committed may be more than is known.
+    Unknown,
+    /// It has. From here on it is exact, and never goes back in this epoch.
+    Known,
+}
+
+/// How far a follower is, by its fetches of this leader epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Progress {
+    broker_epoch: BrokerEpoch,
+    end: Offset,
+    log_start: Offset,
+}
+
+/// A produce that the log has not reported yet.
+#[derive(Debug)]
+struct InFlight {
+    token: Token,
+    end: Offset,
+    acks: Acks,
+    answer: Produced,
+}
+
+/// The state of a leader.
+#[derive(Debug)]
+pub struct LeaderState {
+    /// The epoch of this leadership.
+    pub leader_epoch: LeaderEpoch,
+    /// The newest registration.
+    pub partition_epoch: PartitionEpoch,
+    /// The offset at which this epoch began.
+    pub epoch_start: Offset,
+    /// All replicas.
+    pub replicas: Vec<BrokerId>,
+    /// Those that the controller knows to be in sync.
+    pub isr: Vec<BrokerId>,
+    /// Whether the high watermark is exact yet.
+    pub high_watermark: HighWatermark,
+    broker: BrokerId,
+    followers: BTreeMap<BrokerId, Progress>,
+    in_flight: VecDeque<InFlight>,
+    /// acks=all, by the offset that the high watermark must reach.
+    uncommitted: BTreeMap<(Offset, Token), Produced>,
+    /// Deletions, by the log start that every replica must reach.
+    deletions: BTreeMap<(Offset, Token), ()>,
+}
+
+impl LeaderState {
+    pub(super) fn new(
+        leadership: Leadership,
+        broker: BrokerId,
+        epoch_start: Offset,
+        high_watermark: Offset,
+    ) -> Self {
+        let Leadership { leader_epoch, partition_epoch, replicas, isr } = leadership;
+        let known = guard!(HighWatermarkKnown, high_watermark >= epoch_start);
+        Self {
+            leader_epoch,
+            partition_epoch,
+            epoch_start,
+            replicas,
+            isr,
+            high_watermark: if known { HighWatermark::Known } else { HighWatermark::Unknown },
+            broker,
+            followers: BTreeMap::new(),
+            in_flight: VecDeque::new(),
+            uncommitted: BTreeMap::new(),
+            deletions: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn change_isr(&mut self, leadership: Leadership) {
+        let Leadership { partition_epoch, replicas, isr, .. } = leadership;
+        self.partition_epoch = partition_epoch;
+        self.followers.retain(|broker, _| replicas.contains(broker));
+        self.replicas = replicas;
+        self.isr = isr;
+    }
+
+    /// The replicas whose ends bound the high watermark. Whoever might be in the ISR that the controller has
+    /// committed must be among them, so a proposed ISR will only ever add (KIP-497).
+    fn maximal_isr(&self) -> &[BrokerId] {
+        &self.isr
+    }
+
+    pub(super) fn has_min_isr(&self, settings: &Settings) -> bool {
+        self.isr.len() >= settings.min_isr.min(self.replicas.len())
+    }
+
+    /// Notes a follower's progress, if the fetch was of this epoch and of the broker's newest life.
+    pub(super) fn follower_fetched(
+        &mut self,
+        broker: BrokerId,
+        broker_epoch: BrokerEpoch,
+        leader_epoch: LeaderEpoch,
+        end: Offset,
+        log_start: Offset,
+    ) {
+        let is_replica = broker != self.broker && self.replicas.contains(&broker);
+        if !is_replica || !guard!(FollowerFetchEpoch, leader_epoch == self.leader_epoch) {
+            return;
+        }
+        let known = self.followers.get(&broker);
+        if guard!(FollowerBrokerEpoch, known.is_none_or(|known| broker_epoch >= known.broker_epoch)) {
+            self.followers.insert(broker, Progress { broker_epoch, end, log_start });
+        }
+    }
+
+    /// The high watermark that follows from the present ends: the minimum over the maximal ISR, never back.
+    pub(super) fn advance(&mut self, before: Offset, own_end: Offset, settings: &Settings) -> Offset {
+        if !guard!(HighWatermarkMinIsr, self.has_min_isr(settings)) {
+            return before;
+        }
+        let mut end = own_end;
+        for member in self.maximal_isr() {
+            if *member != self.broker {
+                let Some(progress) = self.followers.get(member) else { return before };
+                end = end.min(progress.end);
+            }
+        }
+        let after = end.max(before);
+        if guard!(HighWatermarkKnown, after >= self.epoch_start) {
+            self.high_watermark = HighWatermark::Known;
+        }
+        after
+    }
+
+    pub(super) fn wait(&mut self, token: Token, end: Offset, acks: Acks, answer: Produced) {
+        if answer.is_duplicate && acks == Acks::All {
+            self.uncommitted.insert((end, token), answer);
+        } else {
+            // a duplicate queues behind what is in flight, so answers keep the order of the requests
+            self.in_flight.push_back(InFlight { token, end, acks, answer });
+        }
+    }
+
+    /// Answers what the log's end and the high watermark have reached.
+    pub(super) fn answer_appended(
+        &mut self,
+        log_end: Offset,
+        high_watermark: Offset,
+        settings: &Settings,
+        out: &mut Outbox<Effect>,
+    ) {
+        while self.in_flight.front().is_some_and(|first| first.end <= log_end) {
+            let InFlight { token, end, acks, answer } =
+                self.in_flight.pop_front().expect("front was looked at");
+            if acks == Acks::All && end > high_watermark {
+                self.uncommitted.insert((end, token), answer);
+            } else {
+                self.answer_committed(token, acks, answer, settings, out);
+            }
+        }
+        while let Some(first) = self.uncommitted.first_entry() {
+            if first.key().0 > high_watermark {
+                break;
+            }
+            let ((_, token), answer) = first.remove_entry();
+            self.answer_committed(token, Acks::All, answer, settings, out);
+        }
+    }
+
+    fn answer_committed(
+        &self,
+        token: Token,
+        acks: Acks,
+        answer: Produced,
+        settings: &Settings,
+        out: &mut Outbox<Effect>,
+    ) {
+        let is_enough = acks == Acks::Leader || guard!(AckMinIsr, self.has_min_isr(settings));
+        let result = if is_enough { Ok(answer) } else { Err(ErrorCode::NotEnoughReplicasAfterAppend.into()) };
+        out.push(Effect::Reply { token, reply: Reply::Produced(result) });
+    }
+
+    pub(super) fn wait_for_deletion(&mut self, token: Token, before: Offset) {
+        self.deletions.insert((before, token), ());
+    }
+
+    /// Answers the deletions that every replica has carried out, with the smallest log start of them all.
+    pub(super) fn answer_deletions(&mut self, log_start: Offset, out: &mut Outbox<Effect>) {
+        if self.deletions.is_empty() {
+            return;
+        }
+        let others = self.replicas.iter().filter(|replica| **replica != self.broker);
+        let starts = others.map(|replica| self.followers.get(replica).map_or(Offset(-1), |p| p.log_start));
+        let low_watermark = starts.fold(log_start, Offset::min);
+        while let Some(first) = self.deletions.first_entry() {
+            if first.key().0 > low_watermark {
+                break;
+            }
+            let ((_, token), ()) = first.remove_entry();
+            out.push(Effect::Reply { token, reply: Reply::RecordsDeleted(Ok(low_watermark)) });
+        }
+    }
+
+    /// Answers everyone with an error.
+    pub(super) fn refuse_all(&mut self, code: ErrorCode, out: &mut Outbox<Effect>) {
+        let in_flight = self.in_flight.drain(..).map(|waiting| waiting.token);
+        let uncommitted = std::mem::take(&mut self.uncommitted).into_keys().map(|(_, token)| token);
+        for token in in_flight.chain(uncommitted) {
+            out.push(Effect::Reply { token, reply: Reply::Produced(Err(ProduceError::from(code))) });
+        }
+        for (_, token) in std::mem::take(&mut self.deletions).into_keys() {
+            out.push(Effect::Reply { token, reply: Reply::RecordsDeleted(Err(code)) });
+        }
+    }
+
+    pub(super) fn forget(&mut self, token: Token) {
+        self.in_flight.retain(|waiting| waiting.token != token);
+        self.uncommitted.retain(|(_, waiting), _| *waiting != token);
+        self.deletions.retain(|(_, waiting), ()| *waiting != token);
+    }
+
+    pub(super) fn assert_invariants(
+        &self,
+        broker: BrokerId,
+        end: Offset,
+        next: Offset,
+        high_watermark: Offset,
+    ) {
+        assert!(self.isr.contains(&broker), "a leader is in its ISR");
+        assert!(
+            self.isr.iter().all(|member| self.replicas.contains(member)),
+            "the ISR is among the replicas"
+        );
+        assert!(
+            self.in_flight.iter().all(|waiting| waiting.end <= next),
+            "no one waits for what was not asked"
+        );
+        assert!(self.uncommitted.keys().all(|(at, _)| *at > high_watermark), "the committed are answered");
+        if self.high_watermark == HighWatermark::Known {
+            assert!(high_watermark >= self.epoch_start, "a known high watermark has reached its epoch");
+        }
+        assert!(self.epoch_start <= next && end <= next, "an epoch begins within the log");
+    }
+}

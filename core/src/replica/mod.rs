@@ -1,0 +1,687 @@
+//! One replica of one partition: what is appended, what is readable, and who is answered when.
+//!
+//! [`Replica`] is a sans-IO machine. Record bytes pass it as an opaque [`ValidBatch`]; the log is written by the
+//! shell, which reports back. A produce request goes through it like this:
+//!
+//! ```text
+//!  Produce{token, batch} --> epoch, min ISR, producer state --> offset given --> Effect::Append
+//!  Appended{through}     --> log end, high watermark (minimum over the maximal ISR) --> Effect::Reply, Wake
+//!  Flushed{through}      --> counts under `acks.durable`                            --> Effect::Reply, Wake
+//! ```
+//!
+//! Reads change nothing and are queries: [`Replica::fetch_bounds`], [`Replica::list_offset`],
+//! [`Replica::epoch_end`]. Waiting fetches leave one-shot watches ([`Input::Watch`]); see [`crate::fetch`].
+//! Not in here: validation ([`crate::batch`]), the log's files, which segments retention deletes
+//! ([`crate::retention`]).
+
+pub mod epochs;
+mod leader;
+pub mod producers;
+mod queries;
+mod recovery;
+mod settings;
+
+pub use epochs::{EpochEnd, EpochStart, Epochs};
+pub use leader::{HighWatermark, LeaderState};
+pub use producers::{Producer, Producers};
+pub use queries::{ActiveProducer, FetchBounds, FetchFrom, Isolation, ListedOffset};
+pub use recovery::{CorruptLog, Recovered, Recovery};
+pub use settings::Settings;
+
+use crate::batch::{StampedBatch, TimestampType, ValidBatch, stamp};
+use crate::error_code::ErrorCode;
+use crate::fetch::Watches;
+use crate::guard;
+use crate::ids::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionEpoch, Token, TopicPartition};
+use crate::machine::{Machine, Outbox};
+use crate::time::{Instant, Now, Timestamp};
+use producers::{SequenceError, Verdict};
+use std::time::Duration;
+
+/// How often silent producers are looked for, as Kafka's `producer.id.expiration.check.interval.ms`.
+const PRODUCER_EXPIRY_INTERVAL: Duration = Duration::from_secs(600);
+
+/// When a produce request is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acks {
+    /// Once the leader has appended (0 and 1; for 0 the shell drops the answer).
+    Leader,
+    /// Once every in-sync replica has it (−1, `all`).
+    All,
+}
+
+/// Everything that happens to a replica.
+#[derive(Debug)]
+pub enum Input {
+    /// The controller made this replica the leader, or changed the ISR of the leader it is.
+    Lead(Leadership),
+    /// The controller made another broker the leader.
+    Follow {
+        /// The new leader; none while there is no one to lead.
+        leader: Option<BrokerId>,
+        /// Its epoch.
+        leader_epoch: LeaderEpoch,
+        /// The registration that says so.
+        partition_epoch: PartitionEpoch,
+    },
+    /// A client, or a coordinator in this cell, wants a batch appended.
+    Produce {
+        /// Who is to be answered.
+        token: Token,
+        /// What is to be appended.
+        batch: ValidBatch,
+        /// When the answer is due.
+        acks: Acks,
+        /// Append only in this leader epoch (coordinators: the one their state was loaded under).
+        leader_epoch: Option<LeaderEpoch>,
+    },
+    /// The log holds everything before `through`; the appends were done in the order asked.
+    Appended {
+        /// The log's end.
+        through: Offset,
+    },
+    /// An append failed; what the log holds behind its last good end is unknown.
+    AppendFailed,
+    /// Everything before `through` would survive a power cut.
+    Flushed {
+        /// An end that was asked for or noted when the flush began.
+        through: Offset,
+    },
+    /// A flush failed. The pages may be gone although a second flush would succeed, so there is none (ST-01).
+    FlushFailed,
+    /// A follower's fetch was answered with what lies behind `end`, so it holds everything before.
+    FollowerFetched {
+        /// Who fetched.
+        broker: BrokerId,
+        /// The life of the broker that fetched.
+        broker_epoch: BrokerEpoch,
+        /// The epoch its fetch named.
+        leader_epoch: LeaderEpoch,
+        /// Where its log ends.
+        end: Offset,
+        /// Where its log starts.
+        log_start: Offset,
+    },
+    /// Delete all records before an offset (KIP-107); −1 means up to the high watermark.
+    DeleteRecords {
+        /// Who is to be answered.
+        token: Token,
+        /// The first offset that stays.
+        before: Offset,
+    },
+    /// Retention chose a new log start; see [`crate::retention`].
+    Retain {
+        /// The first offset that stays.
+        log_start: Offset,
+    },
+    /// Wake `token` once there is something to read beyond an offset. One-shot.
+    Watch {
+        /// Who is to be woken.
+        token: Token,
+        /// The fetch position: woken once the readable end is above it.
+        beyond: Offset,
+        /// Which end counts.
+        isolation: Isolation,
+    },
+    /// Whoever waits under this token has gone, or timed out.
+    Forget {
+        /// The token of a produce, a deletion or a watch.
+        token: Token,
+    },
+    /// The topic's configuration changed.
+    Configure(Settings),
+}
+
+/// What the controller says about a partition that this broker leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leadership {
+    /// The epoch of this leadership.
+    pub leader_epoch: LeaderEpoch,
+    /// The registration that says so.
+    pub partition_epoch: PartitionEpoch,
+    /// All replicas.
+    pub replicas: Vec<BrokerId>,
+    /// Those in sync, this broker among them.
+    pub isr: Vec<BrokerId>,
+}
+
+/// Everything a replica asks for.
+#[derive(Debug)]
+pub enum Effect {
+    /// Storage: append, then say [`Input::Appended`] or [`Input::AppendFailed`].
+    Append(StampedBatch),
+    /// Storage: note the log start durably soon; segments wholly before it may go.
+    AdvanceLogStart {
+        /// The first offset that stays.
+        to: Offset,
+    },
+    /// Flush soon (group commit), then say [`Input::Flushed`] or [`Input::FlushFailed`].
+    Flush {
+        /// What must be covered.
+        through: Offset,
+    },
+    /// Answer whoever waits under the token. Each token of a produce or deletion is answered exactly once,
+    /// unless it is forgotten first.
+    Reply {
+        /// Who is answered.
+        token: Token,
+        /// With what.
+        reply: Reply,
+    },
+    /// Read again for whoever watches under the token: there is news, or an error to be found.
+    Wake {
+        /// Who is woken.
+        token: Token,
+    },
+}
+
+/// The answer to one partition's part of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// To [`Input::Produce`].
+    Produced(Result<Produced, ProduceError>),
+    /// To [`Input::DeleteRecords`]: the low watermark.
+    RecordsDeleted(Result<Offset, ErrorCode>),
+}
+
+/// What a producer learns of its batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Produced {
+    /// The offset of the first record.
+    pub base_offset: Offset,
+    /// The broker's time with `LogAppendTime`, else −1. For a duplicate its timestamp, as Kafka answers.
+    pub log_append_time: Timestamp,
+    /// The partition's log start.
+    pub log_start: Offset,
+    /// Whether the batch had been appended before (KIP-98).
+    pub is_duplicate: bool,
+}
+
+/// Why a producer's batch was not appended, or not replicated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProduceError {
+    /// The code a client sees.
+    pub code: ErrorCode,
+    /// What happened, in words; may be empty.
+    pub message: String,
+}
+
+impl From<ErrorCode> for ProduceError {
+    fn from(code: ErrorCode) -> Self {
+        Self { code, message: String::new() }
+    }
+}
+
+impl From<SequenceError> for ProduceError {
+    fn from(error: SequenceError) -> Self {
+        match error {
+            SequenceError::StaleEpoch { epoch, newest } => Self {
+                code: ErrorCode::InvalidProducerEpoch,
+                message: format!("producer epoch {epoch} is smaller than the last seen epoch {newest}"),
+            },
+            SequenceError::OutOfOrder { base_sequence, last_sequence } => Self {
+                code: ErrorCode::OutOfOrderSequenceNumber,
+                message: format!("sequence {base_sequence} does not follow {last_sequence}"),
+            },
+        }
+    }
+}
+
+/// What this replica is. Each state has only what belongs to it.
+///
+/// Legal transitions: `Offline(Starting)` to `Leader` or `Follower`; `Leader` and `Follower` to one another and to
+/// themselves, always with a higher leader epoch (or the same one and a higher partition epoch); every state to
+/// `Offline(Storage)`, which is final for this object: a poisoned log is opened anew, not repaired.
+#[derive(Debug)]
+pub enum Role {
+    /// Appends, and decides what is readable.
+    Leader(LeaderState),
+    /// Copies a leader.
+    Follower(FollowerState),
+    /// Serves nothing.
+    Offline(Offline),
+}
+
+/// What a follower knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FollowerState {
+    /// Whom it follows, if there is a leader.
+    pub leader: Option<BrokerId>,
+    /// The leader's epoch.
+    pub leader_epoch: LeaderEpoch,
+    /// The registration that says so.
+    pub partition_epoch: PartitionEpoch,
+}
+
+/// Why a replica serves nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offline {
+    /// The controller has not given it a role yet.
+    Starting,
+    /// An append or a flush failed: KAFKA_STORAGE_ERROR from then on (ST-01, ST-05).
+    Storage,
+}
+
+/// Where the log is, as far as this machine was told.
+#[derive(Clone, Copy, Debug)]
+struct LogEnds {
+    /// The first offset that is kept.
+    start: Offset,
+    /// The end of what the log says it holds.
+    end: Offset,
+    /// The offset that the next batch gets: the end, once all appends asked for are done.
+    next: Offset,
+    /// The end of what would survive a power cut.
+    flushed: Offset,
+    /// The end of the last flush asked for.
+    flush_asked: Offset,
+    /// When the oldest record that no flush was asked for was appended.
+    unflushed_since: Option<Instant>,
+}
+
+/// The replica machine; see the [module](self).
+#[derive(Debug)]
+pub struct Replica {
+    partition: TopicPartition,
+    broker: BrokerId,
+    settings: Settings,
+    log: LogEnds,
+    /// What was known to be committed when the replica was last told; never above the log's end.
+    high_watermark: Offset,
+    epochs: Epochs,
+    producers: Producers,
+    producers_expire_at: Option<Instant>,
+    watches: Watches,
+    role: Role,
+}
+
+impl Replica {
+    /// A replica over a recovered log. It serves nothing until it is given a role.
+    pub fn new(
+        partition: TopicPartition,
+        broker: BrokerId,
+        settings: Settings,
+        recovered: Recovered,
+    ) -> Self {
+        let Recovered { log_start, log_end, flushed, high_watermark, epochs, producers } = recovered;
+        let replica = Self {
+            partition,
+            broker,
+            settings,
+            log: LogEnds {
+                start: log_start,
+                end: log_end,
+                next: log_end,
+                flushed,
+                flush_asked: flushed,
+                unflushed_since: None,
+            },
+            high_watermark: high_watermark.clamp(log_start, log_end),
+            epochs,
+            producers,
+            producers_expire_at: None,
+            watches: Watches::default(),
+            role: Role::Offline(Offline::Starting),
+        };
+        replica.assert_invariants();
+        replica
+    }
+
+    /// Takes a leadership or a change of its ISR, unless it is older than what is known.
+    fn lead(&mut self, now: Now, leadership: Leadership, out: &mut Outbox<Effect>) {
+        if matches!(self.role, Role::Offline(Offline::Storage)) || !self.is_news(&leadership) {
+            return;
+        }
+        assert!(leadership.isr.contains(&self.broker), "a leader is in its ISR");
+        if let Role::Leader(leader) = &mut self.role
+            && leader.leader_epoch == leadership.leader_epoch
+        {
+            leader.change_isr(leadership);
+        } else {
+            self.give_up_leadership(ErrorCode::NotLeaderOrFollower, out);
+            let assigned = self.epochs.assign(leadership.leader_epoch, self.log.next);
+            assert!(assigned, "an election's epoch is above every epoch of the log");
+            self.role =
+                Role::Leader(LeaderState::new(leadership, self.broker, self.log.next, self.high_watermark));
+        }
+        if !self.producers.is_empty() {
+            self.producers_expire_at.get_or_insert(now.mono + PRODUCER_EXPIRY_INTERVAL);
+        }
+        if self.settings.acks_durable {
+            self.ask_flush(out);
+        }
+        self.advance(out);
+    }
+
+    fn is_news(&self, leadership: &Leadership) -> bool {
+        let (leader_epoch, partition_epoch) = (leadership.leader_epoch, leadership.partition_epoch);
+        match self.role.registration() {
+            None => guard!(LeadershipNotStale, leader_epoch >= self.epochs.latest()),
+            Some((known, version)) => guard!(
+                LeadershipNotStale,
+                leader_epoch > known
+                    || (leader_epoch == known
+                        && partition_epoch > version
+                        && matches!(self.role, Role::Leader(_)))
+            ),
+        }
+    }
+
+    fn follow(&mut self, state: FollowerState, out: &mut Outbox<Effect>) {
+        if matches!(self.role, Role::Offline(Offline::Storage)) {
+            return;
+        }
+        let registration = self.role.registration();
+        let news = registration.is_none_or(|(known, version)| {
+            state.leader_epoch > known || (state.leader_epoch == known && state.partition_epoch > version)
+        });
+        if !guard!(LeadershipNotStale, news) {
+            return;
+        }
+        self.give_up_leadership(ErrorCode::NotLeaderOrFollower, out);
+        self.role = Role::Follower(state);
+    }
+
+    /// Answers everyone who waits for this leader, and wakes everyone who watches.
+    fn give_up_leadership(&mut self, code: ErrorCode, out: &mut Outbox<Effect>) {
+        if let Role::Leader(leader) = &mut self.role {
+            leader.refuse_all(code, out);
+        }
+        self.watches.wake_all(|token| out.push(Effect::Wake { token }));
+    }
+
+    /// The log can no longer be trusted: nothing is served from here on.
+    fn poison(&mut self, out: &mut Outbox<Effect>) {
+        self.give_up_leadership(ErrorCode::KafkaStorageError, out);
+        self.role = Role::Offline(Offline::Storage);
+        self.log.unflushed_since = None;
+        self.producers_expire_at = None;
+    }
+
+    fn produce(
+        &mut self,
+        now: Now,
+        token: Token,
+        batch: &ValidBatch,
+        request: Append,
+        out: &mut Outbox<Effect>,
+    ) {
+        match self.admit(now, batch, request) {
+            Err(error) => out.push(Effect::Reply { token, reply: Reply::Produced(Err(error)) }),
+            Ok(Admitted { end, answer, stamped }) => {
+                if let Some(stamped) = stamped {
+                    out.push(Effect::Append(stamped));
+                }
+                let Role::Leader(leader) = &mut self.role else {
+                    unreachable!("only a leader admits a batch")
+                };
+                leader.wait(token, end, request.acks, answer);
+                self.advance(out);
+            }
+        }
+    }
+
+    /// Decides about a batch; if it is new, gives it its offset.
+    fn admit(&mut self, now: Now, batch: &ValidBatch, request: Append) -> Result<Admitted, ProduceError> {
+        let leader = self.leader()?;
+        let leader_epoch = leader.leader_epoch;
+        let bound = request.leader_epoch.is_none_or(|epoch| epoch == leader_epoch);
+        if !guard!(AppendLeaderEpoch, bound) {
+            return Err(ErrorCode::NotLeaderOrFollower.into());
+        }
+        if request.acks == Acks::All && !guard!(AppendMinIsr, leader.has_min_isr(&self.settings)) {
+            return Err(ErrorCode::NotEnoughReplicas.into());
+        }
+        if let Verdict::Duplicate(first) = self.producers.check(batch.header())? {
+            let answer = Produced {
+                base_offset: first.base_offset,
+                log_append_time: first.timestamp,
+                log_start: self.log.start,
+                is_duplicate: true,
+            };
+            return Ok(Admitted { end: first.last_offset.plus(1), answer, stamped: None });
+        }
+        let log_append_time =
+            (self.settings.timestamp_type == TimestampType::LogAppendTime).then_some(now.wall);
+        let base_offset = self.log.next;
+        let stamped = stamp(batch, base_offset, leader_epoch, log_append_time);
+        self.log.next = stamped.header.next_offset();
+        self.log.unflushed_since.get_or_insert(now.mono);
+        self.producers.observe(&stamped.header);
+        if stamped.header.has_producer_id() {
+            self.producers_expire_at.get_or_insert(now.mono + PRODUCER_EXPIRY_INTERVAL);
+        }
+        let answer = Produced {
+            base_offset,
+            log_append_time: log_append_time.unwrap_or(Timestamp::NONE),
+            log_start: self.log.start,
+            is_duplicate: false,
+        };
+        Ok(Admitted { end: self.log.next, answer, stamped: Some(stamped) })
+    }
+
+    fn appended(&mut self, through: Offset, out: &mut Outbox<Effect>) {
+        if matches!(self.role, Role::Offline(Offline::Storage)) {
+            return; // an append that was under way when another one failed
+        }
+        assert!(
+            through <= self.log.next,
+            "the log holds no more than was asked: {through} of {}",
+            self.log.next
+        );
+        self.log.end = self.log.end.max(through);
+        let unflushed = self.log.end.0 - self.log.flush_asked.0;
+        if self.settings.acks_durable || unflushed >= self.settings.flush_messages {
+            self.ask_flush(out);
+        }
+        self.advance(out);
+    }
+
+    fn flushed(&mut self, through: Offset, out: &mut Outbox<Effect>) {
+        if matches!(self.role, Role::Offline(Offline::Storage)) {
+            return;
+        }
+        assert!(through <= self.log.end, "only what was appended can have been flushed");
+        self.log.flushed = self.log.flushed.max(through);
+        self.log.flush_asked = self.log.flush_asked.max(through);
+        if self.log.flushed >= self.log.next {
+            self.log.unflushed_since = None;
+        }
+        self.advance(out);
+    }
+
+    fn ask_flush(&mut self, out: &mut Outbox<Effect>) {
+        if self.log.flush_asked < self.log.end {
+            self.log.flush_asked = self.log.end;
+            if self.log.end == self.log.next {
+                self.log.unflushed_since = None;
+            }
+            out.push(Effect::Flush { through: self.log.end });
+        }
+    }
+
+    /// Moves the high watermark as far as it goes, and answers and wakes whoever waited for that.
+    fn advance(&mut self, out: &mut Outbox<Effect>) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let own_end = if self.settings.acks_durable { self.log.flushed } else { self.log.end };
+        let before = self.high_watermark;
+        self.high_watermark = leader.advance(before, own_end, &self.settings);
+        leader.answer_appended(self.log.end, self.high_watermark, &self.settings, out);
+        leader.answer_deletions(self.log.start, out);
+        if self.high_watermark > before {
+            let (committed, stable) = (self.high_watermark, self.last_stable_offset());
+            self.watches.advance(committed, stable, |token| out.push(Effect::Wake { token }));
+        }
+    }
+
+    fn delete_records(&mut self, token: Token, before: Offset, out: &mut Outbox<Effect>) {
+        match self.deletion(before) {
+            Err(code) => out.push(Effect::Reply { token, reply: Reply::RecordsDeleted(Err(code)) }),
+            Ok(before) => {
+                self.advance_log_start(before, out);
+                let log_start = self.log.start;
+                let Role::Leader(leader) = &mut self.role else {
+                    unreachable!("only a leader deletes records")
+                };
+                leader.wait_for_deletion(token, before);
+                leader.answer_deletions(log_start, out);
+            }
+        }
+    }
+
+    fn deletion(&self, before: Offset) -> Result<Offset, ErrorCode> {
+        let leader = self.leader()?;
+        if !self.settings.deletes {
+            return Err(ErrorCode::PolicyViolation);
+        }
+        let HighWatermark::Known = leader.high_watermark else { return Err(ErrorCode::OffsetOutOfRange) };
+        let before = if before == Offset(-1) { self.high_watermark } else { before };
+        let in_range = before >= Offset::ZERO && before <= self.high_watermark;
+        if guard!(LogStartBelowHighWatermark, in_range) {
+            Ok(before)
+        } else {
+            Err(ErrorCode::OffsetOutOfRange)
+        }
+    }
+
+    /// Moves the log start, never back and never beyond the high watermark (O13).
+    fn advance_log_start(&mut self, to: Offset, out: &mut Outbox<Effect>) {
+        let to = if guard!(LogStartBelowHighWatermark, to <= self.high_watermark) {
+            to
+        } else {
+            self.high_watermark
+        };
+        if to > self.log.start {
+            self.log.start = to;
+            self.epochs.truncate_start(to);
+            out.push(Effect::AdvanceLogStart { to });
+        }
+    }
+
+    fn leader(&self) -> Result<&LeaderState, ErrorCode> {
+        match &self.role {
+            Role::Leader(leader) => Ok(leader),
+            Role::Offline(Offline::Storage) => Err(ErrorCode::KafkaStorageError),
+            Role::Follower(_) | Role::Offline(Offline::Starting) => Err(ErrorCode::NotLeaderOrFollower),
+        }
+    }
+
+    fn watch(&mut self, token: Token, beyond: Offset, isolation: Isolation, out: &mut Outbox<Effect>) {
+        let is_readable = self.leader().is_err() || self.readable_end(isolation) > beyond;
+        if is_readable {
+            out.push(Effect::Wake { token });
+        } else {
+            self.watches.add(token, beyond, isolation);
+        }
+    }
+
+    fn forget(&mut self, token: Token) {
+        self.watches.remove(token);
+        if let Role::Leader(leader) = &mut self.role {
+            leader.forget(token);
+        }
+    }
+}
+
+/// What a produce input asks beside its batch.
+#[derive(Clone, Copy)]
+struct Append {
+    acks: Acks,
+    leader_epoch: Option<LeaderEpoch>,
+}
+
+/// A batch that was given an offset now, or had one already.
+struct Admitted {
+    end: Offset,
+    answer: Produced,
+    stamped: Option<StampedBatch>,
+}
+
+impl Role {
+    /// The leader epoch and partition epoch that this role is of.
+    const fn registration(&self) -> Option<(LeaderEpoch, PartitionEpoch)> {
+        match self {
+            Self::Leader(leader) => Some((leader.leader_epoch, leader.partition_epoch)),
+            Self::Follower(follower) => Some((follower.leader_epoch, follower.partition_epoch)),
+            Self::Offline(_) => None,
+        }
+    }
+}
+
+impl Machine for Replica {
+    type Input = Input;
+    type Effect = Effect;
+
+    fn handle(&mut self, now: Now, input: Input, out: &mut Outbox<Effect>) {
+        match input {
+            Input::Lead(leadership) => self.lead(now, leadership, out),
+            Input::Follow { leader, leader_epoch, partition_epoch } => {
+                self.follow(FollowerState { leader, leader_epoch, partition_epoch }, out);
+            }
+            Input::Produce { token, batch, acks, leader_epoch } => {
+                self.produce(now, token, &batch, Append { acks, leader_epoch }, out);
+            }
+            Input::Appended { through } => self.appended(through, out),
+            Input::AppendFailed | Input::FlushFailed => self.poison(out),
+            Input::Flushed { through } => self.flushed(through, out),
+            Input::FollowerFetched { broker, broker_epoch, leader_epoch, end, log_start } => {
+                if let Role::Leader(leader) = &mut self.role {
+                    leader.follower_fetched(broker, broker_epoch, leader_epoch, end, log_start);
+                    self.advance(out);
+                }
+            }
+            Input::DeleteRecords { token, before } => self.delete_records(token, before, out),
+            Input::Retain { log_start } => self.advance_log_start(log_start, out),
+            Input::Watch { token, beyond, isolation } => self.watch(token, beyond, isolation, out),
+            Input::Forget { token } => self.forget(token),
+            Input::Configure(settings) => {
+                self.settings = settings;
+                if self.settings.acks_durable {
+                    self.ask_flush(out);
+                }
+                self.advance(out);
+            }
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Now, out: &mut Outbox<Effect>) {
+        if self.flush_due_at().is_some_and(|at| at <= now.mono) {
+            self.ask_flush(out);
+            // appends that are still under way start a new wait
+            self.log.unflushed_since = (self.log.end < self.log.next).then_some(now.mono);
+        }
+        if self.producers_expire_at.is_some_and(|at| at <= now.mono) {
+            self.producers.expire(now.wall, self.settings.producer_expiration_ms);
+            self.producers_expire_at =
+                (!self.producers.is_empty()).then(|| now.mono + PRODUCER_EXPIRY_INTERVAL);
+        }
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        [self.flush_due_at(), self.producers_expire_at].into_iter().flatten().min()
+    }
+
+    fn assert_invariants(&self) {
+        let LogEnds { start, end, next, flushed, .. } = self.log;
+        assert!(start <= self.high_watermark, "log start {start} <= high watermark {}", self.high_watermark);
+        assert!(self.high_watermark <= end, "high watermark {} <= log end {end}", self.high_watermark);
+        assert!(end <= next, "log end {end} <= next offset {next}");
+        assert!(flushed <= end, "flushed {flushed} <= log end {end}");
+        assert!(self.last_stable_offset() <= self.high_watermark, "the last stable offset is committed");
+        self.epochs.assert_invariants();
+        self.producers.assert_invariants();
+        self.watches.assert_invariants(self.high_watermark);
+        if let Role::Leader(leader) = &self.role {
+            assert!(leader.leader_epoch == self.epochs.latest(), "a leader's epoch is in the index");
+            leader.assert_invariants(self.broker, end, next, self.high_watermark);
+        }
+    }
+}
+
+impl Replica {
+    /// When `flush.ms` asks for a flush.
+    fn flush_due_at(&self) -> Option<Instant> {
+        let since = self.log.unflushed_since?;
+        Some(since + self.settings.flush_interval?)
+    }
+}
