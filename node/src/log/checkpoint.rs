@@ -1,0 +1,257 @@
+//! Recovery points: what of each log is known to be on the device, in one checksummed file per data directory.
+//!
+//! The file also is the clean-shutdown marker: it says whether the last process ended in order, and which page
+//! cache it wrote to. It is rewritten as "not clean" before any log is opened (ST-02). It is always replaced
+//! whole: write new, sync, rename, sync the directory. Losing it is corruption to report, not point zero.
+
+use super::error::{Corruption, LogError};
+use crate::disk::{Disk, read_all, replace_file};
+use highwater_core::batch::crc32c;
+use highwater_core::ids::{Offset, TopicPartition};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The file's name within the data directory.
+pub const RECOVERY_POINTS_FILE: &str = "recovery-points";
+
+const MAGIC: &[u8; 8] = b"HWPOINTS";
+const VERSION: u8 = 1;
+const HEADER_BYTES: usize = 13;
+/// About 5 million partitions.
+const FILE_BYTES_MAX: u64 = 256 << 20;
+
+/// What is known about one log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveryPoint {
+    /// The log start: records below it were deleted.
+    pub log_start: Offset,
+    /// Everything below is on the device: what is missing or bad there is corruption, never a torn tail.
+    pub flushed: Offset,
+}
+
+/// What the process before left behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastRun {
+    /// Whether it ended in order, having flushed everything.
+    pub was_clean: bool,
+    /// Whether the page cache it wrote to is still there: it died, but the machine did not.
+    pub is_page_cache_kept: bool,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Content {
+    is_clean: bool,
+    page_cache_id: String,
+    points: BTreeMap<TopicPartition, RecoveryPoint>,
+}
+
+/// The recovery points of a data directory. Shared by its logs; a leaf lock.
+#[derive(Debug)]
+pub struct RecoveryPoints {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    content: Mutex<Content>,
+    /// Held across a write, so that an older content never replaces a newer one.
+    writing: Mutex<()>,
+}
+
+impl RecoveryPoints {
+    /// Writes the first file of a new data directory.
+    pub(super) fn create(disk: Arc<dyn Disk>, dir: &Path) -> Result<(), LogError> {
+        let path = dir.join(RECOVERY_POINTS_FILE);
+        let bytes = encode(&Content { is_clean: true, ..Content::default() });
+        replace_file(&*disk, &path, &bytes).map_err(LogError::io("write", &path))
+    }
+
+    /// Reads the file and at once replaces it by one that says "not clean".
+    pub(super) fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<(Arc<Self>, LastRun), LogError> {
+        let path = dir.join(RECOVERY_POINTS_FILE);
+        let bytes = match read_all(&*disk, &path, FILE_BYTES_MAX) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(corrupt(
+                    &path,
+                    "the file is gone, and without it lost records could not be told from a torn tail",
+                ));
+            }
+            Err(e) => return Err(LogError::io("read", &path)(e)),
+        };
+        let mut content = decode(&bytes).map_err(|cause| corrupt(&path, cause))?;
+        let page_cache_id = disk.page_cache_id().map_err(LogError::io("identify the boot of", dir))?;
+        let last_run = LastRun {
+            was_clean: content.is_clean,
+            is_page_cache_kept: !page_cache_id.is_empty() && page_cache_id == content.page_cache_id,
+        };
+        content.is_clean = false;
+        content.page_cache_id = page_cache_id;
+        let points = Self { disk, path, content: Mutex::new(content), writing: Mutex::default() };
+        points.write()?;
+        Ok((Arc::new(points), last_run))
+    }
+
+    /// What is known of a log; `None` if it was made after the last write.
+    pub fn point(&self, tp: TopicPartition) -> Option<RecoveryPoint> {
+        lock(&self.content).points.get(&tp).copied()
+    }
+
+    /// Every log known.
+    pub fn all(&self) -> Vec<(TopicPartition, RecoveryPoint)> {
+        lock(&self.content).points.iter().map(|(tp, point)| (*tp, *point)).collect()
+    }
+
+    /// Notes a log's point; [`RecoveryPoints::write`] makes it last.
+    pub fn note(&self, tp: TopicPartition, point: RecoveryPoint) {
+        lock(&self.content).points.insert(tp, point);
+    }
+
+    /// Forgets a deleted log.
+    pub fn forget(&self, tp: TopicPartition) {
+        lock(&self.content).points.remove(&tp);
+    }
+
+    /// Replaces the file by what is noted now. Returns once it is on the device.
+    pub fn write(&self) -> Result<(), LogError> {
+        let _writing = lock(&self.writing);
+        let bytes = encode(&lock(&self.content));
+        replace_file(&*self.disk, &self.path, &bytes).map_err(LogError::io("write", &self.path))
+    }
+
+    /// The last write of a process that has flushed and noted every log.
+    pub(super) fn write_clean(&self) -> Result<(), LogError> {
+        lock(&self.content).is_clean = true;
+        let written = self.write();
+        lock(&self.content).is_clean = false;
+        written
+    }
+
+    /// Lowers a log's point on the device before the log is cut below it: a crash between the two must not look
+    /// like lost records.
+    pub(super) fn lower(&self, tp: TopicPartition, end: Offset) -> Result<(), LogError> {
+        {
+            let mut content = lock(&self.content);
+            match content.points.get_mut(&tp) {
+                Some(point) if point.flushed > end || point.log_start > end => {
+                    point.flushed = point.flushed.min(end);
+                    point.log_start = point.log_start.min(end);
+                }
+                _ => return Ok(()),
+            }
+        }
+        self.write()
+    }
+}
+
+fn corrupt(path: &Path, cause: &str) -> LogError {
+    LogError::Corrupt(Corruption {
+        path: path.to_owned(),
+        position: 0,
+        offset: Offset(-1),
+        cause: cause.to_owned(),
+    })
+}
+
+fn encode(content: &Content) -> Vec<u8> {
+    let body = postcard::to_allocvec(content).expect("maps, numbers and strings always encode");
+    let mut out = Vec::with_capacity(HEADER_BYTES + body.len());
+    out.extend_from_slice(MAGIC);
+    out.push(VERSION);
+    out.extend_from_slice(&crc32c(&body).to_be_bytes());
+    out.extend_from_slice(&body);
+    out
+}
+
+fn decode(bytes: &[u8]) -> Result<Content, &'static str> {
+    let Some((header, body)) = bytes.split_at_checked(HEADER_BYTES) else {
+        return Err("the file is too short");
+    };
+    if header[..8] != MAGIC[..] {
+        return Err("the file is of another kind");
+    }
+    if header[8] != VERSION {
+        return Err("the file is of another version");
+    }
+    if header[9..] != crc32c(body).to_be_bytes() {
+        return Err("the checksum does not match");
+    }
+    postcard::from_bytes(body).map_err(|_| "the content does not parse")
+}
+
+/// A panic elsewhere while the lock was held leaves the map whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::RealDisk;
+    use highwater_core::ids::{PartitionIndex, TopicId};
+
+    fn tp(n: u8) -> TopicPartition {
+        TopicPartition { topic_id: TopicId([n; 16]), partition: PartitionIndex(i32::from(n)) }
+    }
+
+    fn point(at: i64) -> RecoveryPoint {
+        RecoveryPoint { log_start: Offset(0), flushed: Offset(at) }
+    }
+
+    #[test]
+    fn only_an_orderly_end_is_clean() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        RecoveryPoints::create(disk.clone(), dir.path()).unwrap();
+        let (points, last) = RecoveryPoints::open(disk.clone(), dir.path()).unwrap();
+        assert!(last.was_clean);
+        points.note(tp(1), point(10));
+        points.write().unwrap();
+
+        let (points, last) = RecoveryPoints::open(disk.clone(), dir.path()).unwrap();
+        assert!(!last.was_clean, "the marker goes before anything is opened");
+        assert!(last.is_page_cache_kept);
+        assert_eq!(points.point(tp(1)), Some(point(10)));
+        points.write_clean().unwrap();
+
+        let (_, last) = RecoveryPoints::open(disk.clone(), dir.path()).unwrap();
+        assert!(last.was_clean);
+        let (_, last) = RecoveryPoints::open(disk, dir.path()).unwrap();
+        assert!(!last.was_clean);
+    }
+
+    #[test]
+    fn a_lost_or_damaged_file_is_reported() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let gone = RecoveryPoints::open(disk.clone(), dir.path()).unwrap_err();
+        assert!(gone.to_string().contains("the file is gone"), "{gone}");
+
+        RecoveryPoints::create(disk.clone(), dir.path()).unwrap();
+        let (points, _) = RecoveryPoints::open(disk.clone(), dir.path()).unwrap();
+        points.note(tp(1), point(10));
+        points.write().unwrap();
+        let path = dir.path().join(RECOVERY_POINTS_FILE);
+        let good = std::fs::read(&path).unwrap();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 0x10;
+            assert!(decode(&bad).is_err(), "a flipped bit in byte {at} goes unnoticed");
+            assert!(decode(&good[..at]).is_err(), "a file cut at {at} goes unnoticed");
+        }
+    }
+
+    #[test]
+    fn a_point_is_lowered_on_the_device_before_a_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        RecoveryPoints::create(disk.clone(), dir.path()).unwrap();
+        let (points, _) = RecoveryPoints::open(disk.clone(), dir.path()).unwrap();
+        points.note(tp(1), point(10));
+        points.note(tp(2), point(20));
+        points.write().unwrap();
+        points.lower(tp(2), Offset(15)).unwrap();
+        let (points, _) = RecoveryPoints::open(disk, dir.path()).unwrap();
+        assert_eq!(points.all(), [(tp(1), point(10)), (tp(2), point(15))]);
+    }
+}

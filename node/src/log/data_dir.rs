@@ -1,0 +1,421 @@
+//! The directory that holds all of a node's logs: its lock, whose it is, and its log directories.
+
+use super::checkpoint::{LastRun, RecoveryPoints};
+use super::error::LogError;
+use super::identity::{
+    self, METADATA_BYTES_MAX, METADATA_FILE, deleted_dir_name, dir_name, is_deleted_dir, parse_dir_name,
+};
+use super::recovery::{Opening, RecoveryReport};
+use super::segment::LogContext;
+use super::{Log, LogConfig, RECOVERY_POINTS_FILE};
+use crate::disk::{DirLock, Disk, EntryKind, OpenMode, Space, read_all, replace_file};
+use highwater_core::ids::{BrokerId, PartitionIndex, TopicId, TopicPartition};
+use highwater_core::time::Timestamp;
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The version of the directory's layout that this build writes and reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Whose directory it is, in the form of Kafka's file of this name.
+const PROPERTIES_FILE: &str = "meta.properties";
+const PROPERTIES_BYTES_MAX: u64 = 64 * 1024;
+
+/// The lock against a second process.
+const LOCK_FILE: &str = ".lock";
+
+/// What a node expects of its data directory.
+#[derive(Clone, Debug)]
+pub struct DataDirConfig {
+    /// Where it is. Made if it is missing.
+    pub path: PathBuf,
+    /// The node's id, which an existing directory must have.
+    pub node_id: BrokerId,
+    /// The cluster's id, if it is known, which an existing directory must have; a new one gets it.
+    pub cluster_id: Option<String>,
+    /// The id that a new directory gets if none is known.
+    pub cluster_id_if_new: String,
+    /// Below so many available bytes [`DataDir::is_low`] warns.
+    pub available_bytes_min: u64,
+}
+
+/// Why a data directory cannot be used.
+#[derive(Debug)]
+pub enum DataDirError {
+    /// It cannot be read or written.
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the disk said.
+        source: io::Error,
+    },
+    /// Another process has it.
+    InUse(PathBuf),
+    /// A newer version made it.
+    FormatTooNew {
+        /// The directory.
+        path: PathBuf,
+        /// Its version.
+        found: String,
+    },
+    /// Something else made it.
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// How that shows.
+        cause: String,
+    },
+    /// It belongs to another node or cluster.
+    WrongOwner {
+        /// The directory.
+        path: PathBuf,
+        /// What differs.
+        what: &'static str,
+        /// What it says.
+        found: String,
+        /// What the configuration says.
+        wanted: String,
+    },
+    /// Its recovery points are lost or damaged.
+    Corrupt(LogError),
+}
+
+impl fmt::Display for DataDirError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io { what, path, source } => write!(f, "cannot {what} {}: {source}", path.display()),
+            Self::InUse(path) => write!(f, "data directory {} is in use by another process", path.display()),
+            Self::FormatTooNew { path, found } => write!(
+                f,
+                "data directory {} has format version {found}, but this version of highwater knows {FORMAT_VERSION} \
+                 at most: use a newer highwater",
+                path.display()
+            ),
+            Self::Foreign { path, cause } => {
+                write!(f, "{} is not a data directory of highwater: {cause}", path.display())
+            }
+            Self::WrongOwner { path, what, found, wanted } => write!(
+                f,
+                "data directory {} belongs to {what} {found}, but {what} {wanted} is configured",
+                path.display()
+            ),
+            Self::Corrupt(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for DataDirError {}
+
+fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
+    let path = path.to_owned();
+    move |source| DataDirError::Io { what, path, source }
+}
+
+/// A log directory that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundLog {
+    /// The topic's name at the time the directory was made.
+    pub topic: String,
+    /// The partition.
+    pub partition: PartitionIndex,
+    /// The topic's id; `None` if `partition.metadata` is missing or damaged.
+    pub topic_id: Option<TopicId>,
+}
+
+/// An open data directory. The lock lasts as long as this value.
+#[derive(Debug)]
+pub struct DataDir {
+    context: LogContext,
+    path: PathBuf,
+    cluster_id: String,
+    available_bytes_min: u64,
+    points: Arc<RecoveryPoints>,
+    last_run: LastRun,
+    _lock: Box<dyn DirLock>,
+}
+
+impl DataDir {
+    /// Opens or makes the directory. From here on until [`DataDir::close`] it counts as not closed in order.
+    pub fn open(context: LogContext, config: &DataDirConfig) -> Result<Self, DataDirError> {
+        let disk = &*context.disk;
+        let path = config.path.clone();
+        create_dirs(disk, &path)?;
+        let lock = disk.lock(&path.join(LOCK_FILE)).map_err(|source| match source.kind() {
+            io::ErrorKind::WouldBlock => DataDirError::InUse(path.clone()),
+            _ => io_error("lock", &path)(source),
+        })?;
+        let cluster_id = match read_properties(disk, &path)? {
+            Some(properties) => properties.check(&path, config)?,
+            None => format(&context.disk, config)?,
+        };
+        let (points, last_run) =
+            RecoveryPoints::open(context.disk.clone(), &path).map_err(DataDirError::Corrupt)?;
+        let available_bytes_min = config.available_bytes_min;
+        Ok(Self { context, path, cluster_id, available_bytes_min, points, last_run, _lock: lock })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The cluster it belongs to.
+    pub fn cluster_id(&self) -> &str {
+        &self.cluster_id
+    }
+
+    /// How the process before ended.
+    pub const fn last_run(&self) -> &LastRun {
+        &self.last_run
+    }
+
+    /// What the logs share.
+    pub const fn context(&self) -> &LogContext {
+        &self.context
+    }
+
+    /// The recovery points; the shell writes them every minute or so, after retention, and before it answers
+    /// DeleteRecords.
+    pub const fn recovery_points(&self) -> &Arc<RecoveryPoints> {
+        &self.points
+    }
+
+    /// How full the file system is.
+    pub fn space(&self) -> io::Result<Space> {
+        self.context.disk.space(&self.path)
+    }
+
+    /// Whether less is available than the low-water mark asks for.
+    pub fn is_low(&self) -> io::Result<bool> {
+        Ok(self.space()?.available < self.available_bytes_min)
+    }
+
+    /// The log directories, by name. Other names are left alone.
+    pub fn logs(&self) -> Result<Vec<FoundLog>, LogError> {
+        let entries = self.context.disk.list(&self.path).map_err(LogError::io("list", &self.path))?;
+        let dirs = entries.iter().filter(|e| e.kind == EntryKind::Dir);
+        let found = dirs.filter_map(|entry| {
+            let (topic, partition) = parse_dir_name(&entry.name)?;
+            let metadata = self.path.join(&entry.name).join(METADATA_FILE);
+            let text = read_all(&*self.context.disk, &metadata, METADATA_BYTES_MAX);
+            let topic_id = text.ok().and_then(|text| identity::decode(&text));
+            Some(FoundLog { topic: topic.to_owned(), partition, topic_id })
+        });
+        Ok(found.collect())
+    }
+
+    /// Opens a partition's log, or makes it if there is none (and never was one with flushed records: that would
+    /// be corruption).
+    pub fn open_log(
+        &self,
+        topic: &str,
+        tp: TopicPartition,
+        config: LogConfig,
+        now: Timestamp,
+    ) -> Result<(Log, RecoveryReport), LogError> {
+        let dir = self.path.join(dir_name(topic, tp.partition));
+        let disk = &*self.context.disk;
+        let is_new = match disk.create_dir(&dir) {
+            Ok(()) => true,
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
+            Err(e) => return Err(LogError::io("create", &dir)(e)),
+        };
+        self.check_identity(&dir, tp)?;
+        let (context, points, last_run) = (&self.context, &self.points, &self.last_run);
+        Opening { context, dir, tp, config, points, last_run, is_new, now }.open()
+    }
+
+    /// Checks that the directory is this topic's, not that of another of its name. An unreadable identity beside
+    /// records is corruption; without records it is what a crash right after the creation leaves.
+    fn check_identity(&self, dir: &Path, tp: TopicPartition) -> Result<(), LogError> {
+        let disk = &*self.context.disk;
+        let path = dir.join(METADATA_FILE);
+        let text = match read_all(disk, &path, METADATA_BYTES_MAX) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(e) => return Err(LogError::io("read", &path)(e)),
+        };
+        let cause = match identity::decode(&text) {
+            Some(found) if found == tp.topic_id => return Ok(()),
+            Some(found) => format!("the directory belongs to topic id {found}, not {}", tp.topic_id),
+            None => {
+                let entries = disk.list(dir).map_err(LogError::io("list", dir))?;
+                let has_records = entries.iter().any(|e| e.name.ends_with(".log") && e.len > 0);
+                let was_flushed = self.points.point(tp).is_some_and(|p| p.flushed > p.log_start);
+                if !has_records || !was_flushed {
+                    let file =
+                        disk.open(&path, OpenMode::CreateEmpty).map_err(LogError::io("create", &path))?;
+                    let text = identity::encode(tp.topic_id);
+                    let written = file.append(0, &[IoSlice::new(text.as_bytes())]).now_or_later();
+                    return written.map_err(LogError::io("write", &path));
+                }
+                "the topic id is missing or damaged beside flushed records".to_owned()
+            }
+        };
+        let offset = highwater_core::ids::Offset(-1);
+        Err(LogError::Corrupt(super::Corruption { path, position: 0, offset, cause }))
+    }
+
+    /// Takes a log out of service: its directory gets a name of its own at once, so that a topic of the same name
+    /// can be made. The files go with [`DataDir::remove_deleted`].
+    pub fn delete_log(&self, log: &mut Log) -> Result<(), LogError> {
+        let to = self.path.join(deleted_dir_name(log.topic_partition()));
+        self.context.disk.rename(log.dir(), &to).map_err(LogError::io("rename", log.dir()))?;
+        log.moved_to(&to);
+        self.points.forget(log.topic_partition());
+        Ok(())
+    }
+
+    /// As [`DataDir::delete_log`], for a directory that nobody has opened: a stray one, whose topic is gone.
+    pub fn delete_stray(&self, found: &FoundLog) -> Result<(), LogError> {
+        let from = self.path.join(dir_name(&found.topic, found.partition));
+        let topic_id = found.topic_id.unwrap_or_default();
+        let tp = TopicPartition { topic_id, partition: found.partition };
+        let to = self.path.join(deleted_dir_name(tp));
+        self.points.forget(tp);
+        self.context.disk.rename(&from, &to).map_err(LogError::io("rename", &from))
+    }
+
+    /// The directories that wait for their removal; call [`DataDir::remove_deleted`] for each once
+    /// `file.delete.delay.ms` has passed, or at the start.
+    pub fn deleted(&self) -> Result<Vec<PathBuf>, LogError> {
+        let entries = self.context.disk.list(&self.path).map_err(LogError::io("list", &self.path))?;
+        let deleted = entries.into_iter().filter(|e| e.kind == EntryKind::Dir && is_deleted_dir(&e.name));
+        Ok(deleted.map(|e| self.path.join(e.name)).collect())
+    }
+
+    /// Removes a deleted log's files and directory.
+    pub fn remove_deleted(&self, dir: &Path) -> Result<(), LogError> {
+        let disk = &*self.context.disk;
+        for entry in disk.list(dir).map_err(LogError::io("list", dir))? {
+            let path = dir.join(entry.name);
+            disk.remove(&path).map_err(LogError::io("remove", &path))?;
+        }
+        disk.remove_dir(dir).map_err(LogError::io("remove", dir))
+    }
+
+    /// The end of an orderly shutdown, after [`Log::close`] of every log: the next start trusts the directory.
+    /// Not to be called if a log is poisoned, failed to open or failed to close.
+    pub fn close(self) -> Result<(), LogError> {
+        self.points.write_clean()
+    }
+}
+
+impl Log {
+    /// Follows a rename of the directory.
+    fn moved_to(&mut self, dir: &Path) {
+        for segment in self.segments.iter().chain(self.doomed.iter().map(|d| &d.segment)) {
+            let path = segment.file.path();
+            if let Some(name) = path.file_name() {
+                segment.file.moved_to(&dir.join(name));
+            }
+        }
+        self.poisoned.get_or_insert_with(|| "the log was deleted".to_owned());
+        self.dir = dir.to_owned();
+    }
+}
+
+/// Makes a directory and those above it.
+fn create_dirs(disk: &dyn Disk, path: &Path) -> Result<(), DataDirError> {
+    match disk.create_dir(path) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            disk.list(path).map(|_| ()).map_err(io_error("read the data directory", path))
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => {
+                create_dirs(disk, parent)?;
+                disk.create_dir(path).map_err(io_error("create the data directory", path))
+            }
+            _ => Err(io_error("create the data directory", path)(e)),
+        },
+        Err(e) => Err(io_error("create the data directory", path)(e)),
+    }
+}
+
+#[derive(Debug)]
+struct Properties {
+    format: Option<String>,
+    cluster_id: Option<String>,
+    node_id: Option<String>,
+}
+
+fn read_properties(disk: &dyn Disk, dir: &Path) -> Result<Option<Properties>, DataDirError> {
+    let path = dir.join(PROPERTIES_FILE);
+    let text = match read_all(disk, &path, PROPERTIES_BYTES_MAX) {
+        Ok(text) => text,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(io_error("read", &path)(e)),
+    };
+    let text = String::from_utf8_lossy(&text);
+    let field = |name: &str| {
+        let mut pairs = text.lines().filter_map(|line| line.trim().split_once('='));
+        pairs.find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim().to_owned())
+    };
+    Ok(Some(Properties {
+        format: field("highwater.format"),
+        cluster_id: field("cluster.id"),
+        node_id: field("node.id"),
+    }))
+}
+
+impl Properties {
+    /// Answers the cluster id.
+    fn check(self, dir: &Path, config: &DataDirConfig) -> Result<String, DataDirError> {
+        let foreign = |cause: &str| DataDirError::Foreign { path: dir.to_owned(), cause: cause.to_owned() };
+        let format = self.format.ok_or_else(|| foreign("its meta.properties has no highwater.format"))?;
+        match format.parse::<u32>() {
+            Ok(FORMAT_VERSION) => {}
+            Ok(n) if n > FORMAT_VERSION => {
+                return Err(DataDirError::FormatTooNew { path: dir.to_owned(), found: format });
+            }
+            _ => return Err(foreign(&format!("highwater.format={format} is no version"))),
+        }
+        let node_id = self.node_id.ok_or_else(|| foreign("its meta.properties has no node.id"))?;
+        let cluster_id = self.cluster_id.ok_or_else(|| foreign("its meta.properties has no cluster.id"))?;
+        let wrong = |what, found: &str, wanted: String| {
+            Err(DataDirError::WrongOwner { path: dir.to_owned(), what, found: found.to_owned(), wanted })
+        };
+        if node_id != config.node_id.to_string() {
+            return wrong("node", &node_id, config.node_id.to_string());
+        }
+        match &config.cluster_id {
+            Some(wanted) if *wanted != cluster_id => wrong("cluster", &cluster_id, wanted.clone()),
+            _ => Ok(cluster_id),
+        }
+    }
+}
+
+/// Makes an empty directory ours. `meta.properties` comes last: without it a crash meanwhile is a fresh start.
+fn format(disk: &Arc<dyn Disk>, config: &DataDirConfig) -> Result<String, DataDirError> {
+    let dir = &config.path;
+    let entries = disk.list(dir).map_err(io_error("read the data directory", dir))?;
+    let is_ours = |name: &str| {
+        // `lost+found` is what a fresh file system's root has.
+        name == LOCK_FILE
+            || name == "lost+found"
+            || name.starts_with(RECOVERY_POINTS_FILE)
+            || name == "meta.new"
+    };
+    if let Some(other) = entries.iter().find(|e| !is_ours(&e.name)) {
+        let cause = format!("it has {} but no {PROPERTIES_FILE}", other.name);
+        return Err(DataDirError::Foreign { path: dir.clone(), cause });
+    }
+    RecoveryPoints::create(disk.clone(), dir).map_err(DataDirError::Corrupt)?;
+    let cluster_id = config.cluster_id.clone().unwrap_or_else(|| config.cluster_id_if_new.clone());
+    let text = format!(
+        "version=1\ncluster.id={cluster_id}\nnode.id={}\nhighwater.format={FORMAT_VERSION}\n",
+        config.node_id
+    );
+    let path = dir.join(PROPERTIES_FILE);
+    replace_file(&**disk, &path, text.as_bytes()).map_err(io_error("write", &path))?;
+    if let Some(parent) = dir.parent().filter(|p| !p.as_os_str().is_empty()) {
+        // Best effort: the parent may belong to somebody else.
+        let _ = disk.sync_dir(parent).now();
+    }
+    Ok(cluster_id)
+}

@@ -1,0 +1,194 @@
+//! Group commit: what a flusher must sync for a log, noted under the lock, synced without it.
+//!
+//! ```text
+//! cell lock:   job = log.flush_job(All)        what is unsynced now, and the end it reaches to
+//! no lock:     job.run(disk)                   fdatasync of segments, fsync of directories
+//! cell lock:   log.flushed(&job.note, result)  moves the flushed end, or poisons the log
+//! ```
+
+use super::checkpoint::RecoveryPoint;
+use super::error::LogError;
+use super::file::SegmentFile;
+use super::{Log, identity};
+use crate::disk::{Disk, Submitted};
+use highwater_core::ids::Offset;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// How much to flush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlushScope {
+    /// Everything appended.
+    All,
+    /// Finished segments only, as Kafka does after a roll.
+    Sealed,
+}
+
+/// Something to sync.
+#[derive(Clone, Debug)]
+pub enum SyncTarget {
+    /// A file's bytes.
+    File(Arc<SegmentFile>),
+    /// A directory's names.
+    Dir(PathBuf),
+}
+
+impl SyncTarget {
+    /// Syncs it.
+    pub fn sync(&self, disk: &dyn Disk) -> Submitted<()> {
+        match self {
+            Self::File(file) => match file.handle() {
+                Ok(handle) => handle.sync(),
+                Err(error) => Submitted::Done(Err(error)),
+            },
+            Self::Dir(path) => disk.sync_dir(path),
+        }
+    }
+}
+
+/// What a job will have made durable. Given back to [`Log::flushed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlushNote {
+    /// The end that everything below will be durable.
+    pub through: Offset,
+    names_version: u64,
+    cuts: u64,
+}
+
+/// Syncs that make a log durable up to a noted end.
+#[derive(Clone, Debug)]
+pub struct FlushJob {
+    /// What to give back.
+    pub note: FlushNote,
+    /// What to sync: files first, then directories.
+    pub targets: Vec<SyncTarget>,
+}
+
+impl FlushJob {
+    /// Syncs everything where the caller may wait. Stops at the first error.
+    pub fn run(&self, disk: &dyn Disk) -> io::Result<()> {
+        self.targets.iter().try_for_each(|target| target.sync(disk).now())
+    }
+}
+
+/// What of a log is durable.
+#[derive(Debug)]
+pub(super) struct FlushState {
+    through: Offset,
+    names_version: u64,
+    names_synced: u64,
+    /// Counts truncations: a flush noted before one says nothing about what is appended after it.
+    cuts: u64,
+    /// Whether the directory itself and its identity file may be lost.
+    is_new: bool,
+}
+
+impl FlushState {
+    pub(super) const fn new(through: Offset, is_new: bool) -> Self {
+        Self { through, names_version: 1, names_synced: if is_new { 0 } else { 1 }, cuts: 0, is_new }
+    }
+
+    /// Everything below is durable.
+    pub(super) const fn through(&self) -> Offset {
+        self.through
+    }
+
+    /// A name was made or removed in the directory.
+    pub(super) const fn names_changed(&mut self) {
+        self.names_version += 1;
+    }
+
+    /// The log was cut to `end`.
+    pub(super) fn truncated(&mut self, end: Offset) {
+        self.through = self.through.min(end);
+        self.cuts += 1;
+    }
+}
+
+impl Log {
+    /// Everything below is on the device.
+    pub const fn flushed_through(&self) -> Offset {
+        self.flush.through()
+    }
+
+    /// Whether [`Log::flush_job`] would have work.
+    pub fn is_dirty(&self, scope: FlushScope) -> bool {
+        self.poisoned.is_none() && self.flush.through < self.flush_end(scope)
+    }
+
+    fn flush_end(&self, scope: FlushScope) -> Offset {
+        match scope {
+            FlushScope::All => self.end(),
+            FlushScope::Sealed => self.active().base,
+        }
+    }
+
+    /// What must be synced for everything appended so far to be durable; `None` if it is.
+    pub fn flush_job(&mut self, scope: FlushScope) -> Option<FlushJob> {
+        let through = self.flush_end(scope);
+        let are_names_synced = self.flush.names_synced == self.flush.names_version;
+        if self.poisoned.is_some() || (self.flush.through >= through && are_names_synced) {
+            return None;
+        }
+        let unsynced = |s: &&super::Segment| s.end > self.flush.through && s.base < through && s.size > 0;
+        let mut targets: Vec<SyncTarget> =
+            self.segments.iter().filter(unsynced).map(|s| SyncTarget::File(s.file.clone())).collect();
+        if self.flush.is_new {
+            let path = self.dir.join(identity::METADATA_FILE);
+            let (disk, files) = (self.context.disk.clone(), self.context.files.clone());
+            targets.push(SyncTarget::File(SegmentFile::existing(disk, files, path)));
+        }
+        if !are_names_synced {
+            targets.push(SyncTarget::Dir(self.dir.clone()));
+        }
+        if let (true, Some(parent)) = (self.flush.is_new, self.dir.parent()) {
+            targets.push(SyncTarget::Dir(parent.to_owned()));
+        }
+        let note = FlushNote { through, names_version: self.flush.names_version, cuts: self.flush.cuts };
+        Some(FlushJob { note, targets })
+    }
+
+    /// Takes the outcome of a job. An error poisons the log: the kernel has dropped the bytes and a second sync
+    /// would lie (ST-01). Answers the flushed end.
+    pub fn flushed(&mut self, note: &FlushNote, result: io::Result<()>) -> Result<Offset, LogError> {
+        let synced = result.map_err(LogError::io("sync", &self.dir));
+        self.poison_on_error(synced)?;
+        self.check_writable()?;
+        if note.cuts == self.flush.cuts {
+            self.flush.through = self.flush.through.max(note.through);
+            self.flush.names_synced = self.flush.names_synced.max(note.names_version);
+            self.flush.is_new = false;
+            self.note_point();
+        }
+        Ok(self.flush.through)
+    }
+
+    /// Flushes everything and writes the indexes out, where the caller may wait: the last thing before an orderly
+    /// end, after which [`super::DataDir::close`] may call the directory clean.
+    pub fn close(&mut self) -> Result<(), LogError> {
+        self.check_writable()?;
+        assert!(self.pending.is_none(), "an orderly end waits for pending appends");
+        for segment in &mut self.segments {
+            segment.index.save()?;
+        }
+        if let Some(job) = self.flush_job(FlushScope::All) {
+            let result = job.run(&*self.context.disk);
+            self.flushed(&job.note, result)?;
+        }
+        // Indexes can be rebuilt, but a clean start trusts their last entry: make them durable as well.
+        for file in self.segments.iter().filter_map(|s| s.index.file()) {
+            SyncTarget::File(file.clone())
+                .sync(&*self.context.disk)
+                .now()
+                .map_err(LogError::io("sync", &file.path()))?;
+        }
+        self.note_point();
+        Ok(())
+    }
+
+    /// What the recovery points hold of this log once they are written.
+    pub const fn recovery_point(&self) -> RecoveryPoint {
+        RecoveryPoint { log_start: self.log_start, flushed: self.flush.through() }
+    }
+}

@@ -1,0 +1,365 @@
+//! The sparse index of one segment: where batches are, and how large timestamps have become, every few KiB.
+//!
+//! One file serves Kafka's offset and time index. It can always be rebuilt from the segment, so it is written
+//! lazily and never synced for safety; entries are checked one by one when they are read, and a bad one only
+//! costs a longer scan. Each entry also carries a checksum over the identity of the batches since the entry
+//! before it, because a batch's own CRC covers neither offset, epoch nor partition (ST-07).
+//!
+//! ```text
+//! header (64): "HWINDEX1" | topic id 16 | partition 4 | base offset 8 | generation 8 | zeroes 16 | CRC 4
+//! entry  (32): base offset 8 | position 4 | leader epoch 4 | max timestamp before 8 | span CRC 4 | CRC 4
+//! ```
+//! A sealed segment's last entry stands at the segment's end and so tells end offset and max timestamp.
+
+use super::error::LogError;
+use super::file::{OpenFiles, SegmentFile};
+use crate::disk::{Disk, read_exact_at};
+use highwater_core::batch::{BatchHeader, crc32c};
+use highwater_core::ids::{LeaderEpoch, Offset, TopicPartition};
+use highwater_core::time::Timestamp;
+use std::io::{self, IoSlice};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+const MAGIC: &[u8; 8] = b"HWINDEX1";
+const HEADER_BYTES: usize = 64;
+const ENTRY_BYTES: usize = 32;
+
+/// How many entries wait in memory before they are written: a page of the file.
+const UNSAVED_MAX: usize = 128;
+
+/// What distinguishes this segment from every other, and from an earlier file of its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct IndexIdentity {
+    pub(super) partition: TopicPartition,
+    pub(super) base: Offset,
+    /// Counts the segment files that the log has made.
+    pub(super) generation: u64,
+}
+
+impl IndexIdentity {
+    fn encode(&self) -> [u8; HEADER_BYTES] {
+        let mut out = [0; HEADER_BYTES];
+        out[..8].copy_from_slice(MAGIC);
+        out[8..24].copy_from_slice(&self.partition.topic_id.0);
+        out[24..28].copy_from_slice(&self.partition.partition.0.to_be_bytes());
+        out[28..36].copy_from_slice(&self.base.0.to_be_bytes());
+        out[36..44].copy_from_slice(&self.generation.to_be_bytes());
+        let crc = crc32c(&out[..60]);
+        out[60..].copy_from_slice(&crc.to_be_bytes());
+        out
+    }
+
+    /// What every checksum of this index starts from.
+    fn seed(&self) -> u32 {
+        crc32c(&self.encode())
+    }
+}
+
+/// One entry: a batch boundary and what is known about the batches before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct IndexEntry {
+    /// The base offset of the batch at `position` (in the seal: the segment's end offset).
+    pub(super) base_offset: Offset,
+    pub(super) position: u32,
+    /// The epoch of the last batch before `position`.
+    pub(super) epoch: LeaderEpoch,
+    /// The largest timestamp of the segment's batches before `position`.
+    pub(super) max_timestamp: Timestamp,
+    /// The chained checksum over the identities of the batches between the entry before and this one.
+    pub(super) span_crc: u32,
+}
+
+impl IndexEntry {
+    fn encode(&self, seed: u32) -> [u8; ENTRY_BYTES] {
+        let mut out = [0; ENTRY_BYTES];
+        out[..8].copy_from_slice(&self.base_offset.0.to_be_bytes());
+        out[8..12].copy_from_slice(&self.position.to_be_bytes());
+        out[12..16].copy_from_slice(&self.epoch.0.to_be_bytes());
+        out[16..24].copy_from_slice(&self.max_timestamp.0.to_be_bytes());
+        out[24..28].copy_from_slice(&self.span_crc.to_be_bytes());
+        let crc = crc32c(&out[..28]) ^ seed;
+        out[28..].copy_from_slice(&crc.to_be_bytes());
+        out
+    }
+
+    fn decode(bytes: &[u8; ENTRY_BYTES], seed: u32) -> Option<Self> {
+        let entry = Self {
+            base_offset: Offset(i64::from_be_bytes(field(bytes, 0))),
+            position: u32::from_be_bytes(field(bytes, 8)),
+            epoch: LeaderEpoch(i32::from_be_bytes(field(bytes, 12))),
+            max_timestamp: Timestamp(i64::from_be_bytes(field(bytes, 16))),
+            span_crc: u32::from_be_bytes(field(bytes, 24)),
+        };
+        (entry.encode(seed) == *bytes).then_some(entry)
+    }
+}
+
+fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    bytes[at..at + N].try_into().expect("the slice has N bytes by construction")
+}
+
+/// What the batches since the last entry add up to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Span {
+    from: u32,
+    crc: u32,
+}
+
+/// A segment's index: entries on disk, the newest ones in memory.
+#[derive(Debug)]
+pub(super) struct Index {
+    disk: Arc<dyn Disk>,
+    pool: Arc<OpenFiles>,
+    path: PathBuf,
+    /// Present once something was saved.
+    file: Option<Arc<SegmentFile>>,
+    identity: IndexIdentity,
+    seed: u32,
+    interval_bytes: u32,
+    saved: usize,
+    unsaved: Vec<IndexEntry>,
+    span: Span,
+    max_timestamp: Timestamp,
+    epoch: LeaderEpoch,
+}
+
+impl Index {
+    /// The index of a new, empty segment. Nothing is written yet.
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        pool: Arc<OpenFiles>,
+        path: PathBuf,
+        identity: IndexIdentity,
+        interval_bytes: u32,
+    ) -> Self {
+        let seed = identity.seed();
+        Self {
+            disk,
+            pool,
+            path,
+            file: None,
+            identity,
+            seed,
+            interval_bytes,
+            saved: 0,
+            unsaved: Vec::new(),
+            span: Span { from: 0, crc: seed },
+            max_timestamp: Timestamp::NONE,
+            epoch: LeaderEpoch::NONE,
+        }
+    }
+
+    /// The index as it was saved, up to its last good entry at or below `position_max`. `None` if the file is
+    /// missing, of another segment, or unreadable in its header: then it is to be rebuilt.
+    ///
+    /// The caller goes on from [`Index::resume_position`] with [`Index::observe`].
+    pub(super) fn load(
+        disk: Arc<dyn Disk>,
+        pool: Arc<OpenFiles>,
+        path: PathBuf,
+        partition: TopicPartition,
+        base: Offset,
+        interval_bytes: u32,
+        position_max: u64,
+    ) -> Option<Self> {
+        let file = SegmentFile::existing(disk.clone(), pool.clone(), path.clone());
+        let handle = file.handle().ok()?;
+        let mut header = [0; HEADER_BYTES];
+        read_exact_at(&*handle, &mut header, 0).ok()?;
+        let identity = IndexIdentity { partition, base, generation: u64::from_be_bytes(field(&header, 36)) };
+        if identity.encode() != header {
+            return None;
+        }
+        let len = handle.len().ok()?.saturating_sub(HEADER_BYTES as u64);
+        let mut index = Self::new(disk, pool, path, identity, interval_bytes);
+        index.file = Some(file);
+        index.saved = usize::try_from(len).ok()? / ENTRY_BYTES;
+        while let Some(last) = index.saved.checked_sub(1) {
+            match index.saved_entry(last) {
+                Ok(entry) if u64::from(entry.position) <= position_max => {
+                    index.continue_from(Some(entry));
+                    break;
+                }
+                _ => index.saved = last,
+            }
+        }
+        Some(index)
+    }
+
+    fn continue_from(&mut self, entry: Option<IndexEntry>) {
+        self.span = Span { from: entry.map_or(0, |e| e.position), crc: self.seed };
+        self.max_timestamp = entry.map_or(Timestamp::NONE, |e| e.max_timestamp);
+        self.epoch = entry.map_or(LeaderEpoch::NONE, |e| e.epoch);
+    }
+
+    /// The number in the header that tells this file from earlier ones of the same name.
+    pub(super) fn generation(&self) -> u64 {
+        self.identity.generation
+    }
+
+    /// How many entries there are.
+    pub(super) fn len(&self) -> usize {
+        self.saved + self.unsaved.len()
+    }
+
+    /// How many entries a crash would lose.
+    pub(super) fn unsaved_len(&self) -> usize {
+        self.unsaved.len()
+    }
+
+    /// The largest timestamp of all batches observed.
+    pub(super) fn max_timestamp(&self) -> Timestamp {
+        self.max_timestamp
+    }
+
+    /// The epoch of the last batch observed.
+    pub(super) fn epoch(&self) -> LeaderEpoch {
+        self.epoch
+    }
+
+    /// The last entry.
+    pub(super) fn last(&self) -> Option<IndexEntry> {
+        match self.unsaved.last() {
+            Some(entry) => Some(*entry),
+            None => self.saved_entry(self.saved.checked_sub(1)?).ok(),
+        }
+    }
+
+    /// Where batches are to be observed from after [`Index::load`] or [`Index::truncate`].
+    pub(super) fn resume_position(&self) -> u64 {
+        u64::from(self.span.from)
+    }
+
+    /// Takes note of a batch appended at `position`. Every batch must come by, in order.
+    pub(super) fn observe(&mut self, position: u64, header: &BatchHeader) {
+        let position = u32::try_from(position).expect("a segment rolls before 2 GiB");
+        if position - self.span.from >= self.interval_bytes && position > self.span.from {
+            self.push(position, header.base_offset);
+        }
+        let mut identity = [0; 20];
+        identity[..4].copy_from_slice(&self.span.crc.to_be_bytes());
+        identity[4..12].copy_from_slice(&header.base_offset.0.to_be_bytes());
+        identity[12..16].copy_from_slice(&header.leader_epoch.0.to_be_bytes());
+        identity[16..].copy_from_slice(&header.crc.to_be_bytes());
+        self.span.crc = crc32c(&identity);
+        self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
+        self.epoch = header.leader_epoch;
+    }
+
+    fn push(&mut self, position: u32, base_offset: Offset) {
+        let (epoch, max_timestamp) = (self.epoch, self.max_timestamp);
+        self.unsaved.push(IndexEntry {
+            base_offset,
+            position,
+            epoch,
+            max_timestamp,
+            span_crc: self.span.crc,
+        });
+        self.span = Span { from: position, crc: self.seed };
+    }
+
+    /// Ends the index of a segment that gets no more batches.
+    pub(super) fn seal(&mut self, size: u64, end: Offset) {
+        let position = u32::try_from(size).expect("a segment rolls before 2 GiB");
+        if self.last().is_none_or(|last| last.position != position) {
+            self.push(position, end);
+        }
+    }
+
+    /// Whether a page of entries waits to be written.
+    pub(super) fn wants_save(&self) -> bool {
+        self.unsaved.len() >= UNSAVED_MAX
+    }
+
+    /// Writes the entries that are in memory only. Creates the file at the first time.
+    pub(super) fn save(&mut self) -> Result<(), LogError> {
+        if self.unsaved.is_empty() {
+            return Ok(());
+        }
+        self.write_unsaved().map_err(LogError::io("write", &self.path))
+    }
+
+    fn write_unsaved(&mut self) -> io::Result<()> {
+        let file = match &self.file {
+            Some(file) => file.clone(),
+            None => {
+                let file = SegmentFile::create(self.disk.clone(), self.pool.clone(), self.path.clone())?;
+                file.handle()?.append(0, &[IoSlice::new(&self.identity.encode())]).now_or_later()?;
+                self.file.insert(file).clone()
+            }
+        };
+        let bytes: Vec<u8> = self.unsaved.iter().flat_map(|e| e.encode(self.seed)).collect();
+        let position = (HEADER_BYTES + self.saved * ENTRY_BYTES) as u64;
+        // Cut first: entries of a longer, older index must not seem to follow these.
+        file.handle()?.truncate(position)?;
+        file.handle()?.append(position, &[IoSlice::new(&bytes)]).now_or_later()?;
+        self.saved += self.unsaved.len();
+        self.unsaved.clear();
+        Ok(())
+    }
+
+    /// The file, if one was made.
+    pub(super) fn file(&self) -> Option<&Arc<SegmentFile>> {
+        self.file.as_ref()
+    }
+
+    /// Forgets everything from `position` on. The caller goes on from [`Index::resume_position`].
+    pub(super) fn truncate(&mut self, position: u64) {
+        while self.unsaved.last().is_some_and(|e| u64::from(e.position) >= position) {
+            self.unsaved.pop();
+        }
+        if self.unsaved.is_empty() {
+            while let Some(last) = self.saved.checked_sub(1) {
+                match self.saved_entry(last) {
+                    Ok(entry) if u64::from(entry.position) < position => break,
+                    _ => self.saved = last,
+                }
+            }
+        }
+        self.continue_from(self.last());
+    }
+
+    /// The position from which a scan finds the batch that holds `offset`.
+    pub(super) fn position_of_offset(&self, offset: Offset) -> u64 {
+        self.last_before(|e| e.base_offset <= offset)
+    }
+
+    /// The position from which a scan finds the first batch with a timestamp of at least `timestamp`.
+    pub(super) fn position_of_timestamp(&self, timestamp: Timestamp) -> u64 {
+        self.last_before(|e| e.max_timestamp < timestamp)
+    }
+
+    /// The position of the last entry for which `is_before` holds (it holds for a prefix of the entries); 0 if
+    /// for none. A damaged entry costs speed only: the scan then starts at the last good entry before it.
+    fn last_before(&self, is_before: impl Fn(&IndexEntry) -> bool) -> u64 {
+        let in_memory = self.unsaved.partition_point(&is_before);
+        if in_memory > 0 {
+            return u64::from(self.unsaved[in_memory - 1].position);
+        }
+        let (mut low, mut high, mut position) = (0, self.saved, 0);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.saved_entry(middle) {
+                Ok(entry) if is_before(&entry) => {
+                    position = u64::from(entry.position);
+                    low = middle + 1;
+                }
+                _ => high = middle,
+            }
+        }
+        position
+    }
+
+    fn saved_entry(&self, number: usize) -> io::Result<IndexEntry> {
+        let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        let mut bytes = [0; ENTRY_BYTES];
+        file.read_exact_at(&mut bytes, (HEADER_BYTES + number * ENTRY_BYTES) as u64)?;
+        IndexEntry::decode(&bytes, self.seed).ok_or(io::ErrorKind::InvalidData.into())
+    }
+
+    /// Every entry, in order; an error where one is damaged.
+    pub(super) fn entries(&self) -> impl Iterator<Item = io::Result<IndexEntry>> + '_ {
+        (0..self.saved).map(|n| self.saved_entry(n)).chain(self.unsaved.iter().copied().map(Ok))
+    }
+}

@@ -1,0 +1,446 @@
+//! The partition log: Kafka's own. A directory per partition, segments of record batches stored as the client
+//! sent them, a sparse index beside each segment.
+//!
+//! What it is not: it knows no high watermark, no producers and no replicas, and takes no decisions. The replica
+//! (`highwater_core::replica`) decides, and the shell calls this under the cell's lock.
+//!
+//! | to do | call |
+//! | --- | --- |
+//! | open or make | [`DataDir::open_log`], [`DataDir::create_log`] |
+//! | write | [`Log::append`], and [`Log::complete`] if it answered `Pending` |
+//! | read | [`Log::read`], [`Log::batches_from`], [`Log::offset_for_timestamp`], [`Log::max_timestamp_offset`] |
+//! | make durable | [`Log::flush_job`] under the lock, [`FlushJob::run`] outside, [`Log::flushed`] under the lock |
+//! | cut | [`Log::truncate_to`], [`Log::advance_log_start`], [`Log::retention_cut`] |
+//!
+//! Files: [`segment`] and [`index`] (one segment), [`scan`] (walking batches), [`recovery`] (opening), [`flush`],
+//! [`checkpoint`] (recovery points), [`data_dir`] (the directory of all logs), [`file`] (descriptors).
+//!
+//! **Invariant.** After a write or sync error nothing is appended any more ([`LogError::Poisoned`]), and nothing
+//! below the recovery point is ever cut away because it does not parse (ST-01, ST-05, ST-06).
+
+mod checkpoint;
+mod config;
+mod data_dir;
+mod error;
+mod file;
+mod flush;
+mod identity;
+mod index;
+mod read;
+mod recovery;
+mod scan;
+mod segment;
+
+pub use checkpoint::{LastRun, RECOVERY_POINTS_FILE, RecoveryPoint, RecoveryPoints};
+pub use config::LogConfig;
+pub use data_dir::{DataDir, DataDirConfig, DataDirError, FORMAT_VERSION, FoundLog};
+pub use error::{Corruption, LogError};
+pub use file::{FileRegion, OpenFiles, SegmentFile};
+pub use flush::{FlushJob, FlushNote, FlushScope, SyncTarget};
+pub use identity::{METADATA_FILE, dir_name, parse_dir_name, parse_topic_id};
+pub use read::{BatchesFrom, ReadPlan, TimestampOffset};
+pub use recovery::{CutTail, RecoveryReport};
+pub use scan::{Fault, Headers, Located};
+pub use segment::{LogContext, SegmentStats};
+
+use crate::disk::{OpId, Submitted};
+use highwater_core::batch::BatchHeader;
+use highwater_core::ids::{LeaderEpoch, Offset, TopicPartition};
+use highwater_core::time::Timestamp;
+use segment::Segment;
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// How many of the newest batches' places are kept in memory: consumers at the tail never touch the index.
+const RECENT_MAX: usize = 32;
+
+/// One partition's log.
+#[derive(Debug)]
+pub struct Log {
+    tp: TopicPartition,
+    dir: PathBuf,
+    context: LogContext,
+    points: Arc<RecoveryPoints>,
+    config: LogConfig,
+    /// In the order of offsets; the last one is active. Never empty.
+    segments: Vec<Segment>,
+    log_start: Offset,
+    /// The epoch of the last batch.
+    epoch: LeaderEpoch,
+    flush: flush::FlushState,
+    recent: VecDeque<Located>,
+    pending: Option<OpId>,
+    poisoned: Option<String>,
+    /// Removed segments whose files wait for `file.delete.delay.ms`.
+    doomed: VecDeque<Doomed>,
+    generation: u64,
+}
+
+/// A segment that is no longer part of the log.
+#[derive(Debug)]
+struct Doomed {
+    segment: Segment,
+    due: Timestamp,
+}
+
+/// What an append did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The offset of the batch's first record.
+    pub base_offset: Offset,
+    /// The log end now.
+    pub end: Offset,
+    /// Whether a segment was finished: it is time to flush it ([`FlushScope::Sealed`]).
+    pub has_rolled: bool,
+}
+
+impl Log {
+    /// The topic id and partition.
+    pub const fn topic_partition(&self) -> TopicPartition {
+        self.tp
+    }
+
+    /// The log's directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The settings in force.
+    pub const fn config(&self) -> &LogConfig {
+        &self.config
+    }
+
+    /// Puts other settings in force, from the next append on.
+    pub fn reconfigure(&mut self, config: LogConfig) {
+        self.config = config;
+    }
+
+    /// The first offset that may be read.
+    pub const fn log_start(&self) -> Offset {
+        self.log_start
+    }
+
+    /// The offset that the next record gets.
+    pub fn end(&self) -> Offset {
+        self.active().end
+    }
+
+    /// The leader epoch of the last batch ever appended, or [`LeaderEpoch::NONE`].
+    pub const fn epoch_last(&self) -> LeaderEpoch {
+        self.epoch
+    }
+
+    /// The bytes of all batches on disk.
+    pub fn size_bytes(&self) -> u64 {
+        self.segments.iter().map(|s| s.size).sum()
+    }
+
+    /// The segments' figures, oldest first.
+    pub fn segments(&self) -> impl DoubleEndedIterator<Item = SegmentStats> + ExactSizeIterator + '_ {
+        let active = self.segments.len() - 1;
+        self.segments.iter().enumerate().map(move |(i, s)| s.stats(i == active))
+    }
+
+    /// Why the log refuses to be written, if it does.
+    pub fn poisoned(&self) -> Option<&str> {
+        self.poisoned.as_deref()
+    }
+
+    /// The append whose outcome the disk still owes.
+    pub const fn pending(&self) -> Option<OpId> {
+        self.pending
+    }
+
+    fn active(&self) -> &Segment {
+        self.segments.last().expect("a log has at least one segment")
+    }
+
+    fn active_mut(&mut self) -> &mut Segment {
+        self.segments.last_mut().expect("a log has at least one segment")
+    }
+
+    /// Writes a batch behind the last one: `head` and then `rest`, together exactly the batch of this header.
+    /// The bytes go to the page cache by one call and are not copied.
+    ///
+    /// `Pending` means that the batch is in order but its outcome is not known: hold what depends on it, append
+    /// nothing more, and call [`Log::complete`] when the disk has told. After an error the log is poisoned.
+    pub fn append(
+        &mut self,
+        header: &BatchHeader,
+        head: &[u8],
+        rest: &[u8],
+        now: Timestamp,
+    ) -> Submitted<Appended, LogError> {
+        assert_eq!(head.len() + rest.len(), header.size_bytes(), "head and rest are the batch of the header");
+        assert!(self.pending.is_none(), "one append at a time: the shell queues while one is pending");
+        match self.append_checked(header, head, rest, now) {
+            Ok((appended, None)) => Submitted::Done(Ok(appended)),
+            Ok((_, Some(id))) => {
+                self.pending = Some(id);
+                Submitted::Pending(id)
+            }
+            Err(error) => Submitted::Done(Err(error)),
+        }
+    }
+
+    fn append_checked(
+        &mut self,
+        header: &BatchHeader,
+        head: &[u8],
+        rest: &[u8],
+        now: Timestamp,
+    ) -> Result<(Appended, Option<OpId>), LogError> {
+        self.check_writable()?;
+        let end = self.end();
+        if header.base_offset < end || header.leader_epoch < self.epoch || header.last_offset_delta < 0 {
+            let (base_offset, epoch) = (header.base_offset, header.leader_epoch);
+            return Err(LogError::OutOfOrder { base_offset, epoch, end, epoch_last: self.epoch });
+        }
+        let has_rolled = self.active().should_roll(header, &self.config, now);
+        if has_rolled {
+            // A segment begins where the one before ends. Only a leap that the offsets of one segment cannot span
+            // leaves a gap.
+            let is_leap = header.last_offset().0 - end.0 > i64::from(i32::MAX);
+            self.roll_to(if is_leap { header.base_offset } else { end }, now)?;
+        }
+        let config = self.config.clone();
+        let position = self.active().size;
+        let written = self.active_mut().append(header, head, rest, &config);
+        let pending = self.poison_on_error(written)?;
+        self.epoch = header.leader_epoch;
+        self.remember(Located { position, header: *header });
+        let appended = Appended { base_offset: header.base_offset, end: self.end(), has_rolled };
+        Ok((appended, pending))
+    }
+
+    /// Takes the outcome of an append that was `Pending`.
+    pub fn complete(&mut self, id: OpId, result: io::Result<()>) -> Result<Appended, LogError> {
+        assert_eq!(self.pending, Some(id), "the outcome is that of the pending append");
+        self.pending = None;
+        let written = result.map_err(LogError::io("append to", &self.active().file.path()));
+        self.poison_on_error(written)?;
+        let last = self.recent.back().expect("the pending append is the newest batch");
+        Ok(Appended { base_offset: last.header.base_offset, end: self.end(), has_rolled: last.position == 0 })
+    }
+
+    fn remember(&mut self, batch: Located) {
+        if self.recent.len() == RECENT_MAX {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(batch);
+    }
+
+    /// Finishes the active segment, if it has batches, and begins another: retention and cleaning touch finished
+    /// ones only.
+    pub fn roll(&mut self, now: Timestamp) -> Result<(), LogError> {
+        self.check_writable()?;
+        if self.active().size == 0 {
+            return Ok(());
+        }
+        self.roll_to(self.end(), now)
+    }
+
+    /// Begins a segment at `base`, which is the log end or beyond.
+    fn roll_to(&mut self, base: Offset, now: Timestamp) -> Result<(), LogError> {
+        let rolled = self.roll_files(base, now);
+        self.poison_on_error(rolled)
+    }
+
+    fn roll_files(&mut self, base: Offset, now: Timestamp) -> Result<(), LogError> {
+        if self.active().size == 0 {
+            let empty = self.segments.pop().expect("a log has at least one segment");
+            self.remove_files(&empty)?;
+        } else {
+            self.active_mut().seal(base)?;
+        }
+        self.recent.clear();
+        self.add_segment(base, now)
+    }
+
+    fn add_segment(&mut self, base: Offset, now: Timestamp) -> Result<(), LogError> {
+        self.generation += 1;
+        let identity = Segment::identity(self.tp, base, self.generation);
+        let segment = Segment::create(&self.context, &self.dir, identity, &self.config, now)?;
+        self.segments.push(segment);
+        self.flush.names_changed();
+        Ok(())
+    }
+
+    fn remove_files(&mut self, segment: &Segment) -> Result<(), LogError> {
+        for path in segment.paths(&self.dir) {
+            match self.context.disk.remove(&path) {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(LogError::io("remove", &path)(e)),
+            }
+        }
+        self.flush.names_changed();
+        Ok(())
+    }
+
+    fn check_writable(&self) -> Result<(), LogError> {
+        match &self.poisoned {
+            Some(cause) => Err(LogError::Poisoned { cause: cause.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Synchronously: the next call must find the log poisoned (ST-05).
+    fn poison_on_error<T>(&mut self, result: Result<T, LogError>) -> Result<T, LogError> {
+        if let Err(error) = &result
+            && self.poisoned.is_none()
+        {
+            self.poisoned = Some(error.to_string());
+        }
+        result
+    }
+
+    /// Cuts the log so that it ends at `offset`, or at the beginning of the batch that holds it. Answers the new
+    /// end. Cutting below the recovery point first lowers the point on the device.
+    pub fn truncate_to(&mut self, offset: Offset, now: Timestamp) -> Result<Offset, LogError> {
+        self.check_writable()?;
+        assert!(self.pending.is_none(), "the shell queues while an append is pending");
+        if offset >= self.end() {
+            return Ok(self.end());
+        }
+        let cut = self.truncate_files(offset.max(Offset::ZERO), now);
+        self.poison_on_error(cut)?;
+        Ok(self.end())
+    }
+
+    fn truncate_files(&mut self, offset: Offset, now: Timestamp) -> Result<(), LogError> {
+        let holder = self.segments.iter().rposition(|s| s.base <= offset).unwrap_or(0);
+        let located = self.segments[holder].locate(offset)?;
+        let end = match located {
+            Some(batch) => offset.min(batch.header.base_offset),
+            None => offset,
+        };
+        self.points.lower(self.tp, end)?;
+        self.flush.truncated(end);
+        self.recent.clear();
+        // Newest first: what a crash leaves is a prefix again.
+        while self.segments.len() > holder + 1 {
+            let segment = self.segments.pop().expect("more than one segment is left");
+            // Whoever reads it holds its file open; the name may be given again at once.
+            let _ = segment.file.pin();
+            self.remove_files(&segment)?;
+        }
+        let segment = self.active_mut();
+        if end < segment.base {
+            // The whole log is cut away (a replica that starts over below its first segment).
+            let segment = self.segments.pop().expect("a log has at least one segment");
+            let _ = segment.file.pin();
+            self.remove_files(&segment)?;
+            self.add_segment(end, now)?;
+        } else {
+            let position = located.map_or(segment.size, |batch| batch.position);
+            segment.truncate(position, end)?;
+        }
+        self.log_start = self.log_start.min(end);
+        self.epoch = self.last_epoch()?;
+        Ok(())
+    }
+
+    /// The epoch of the last batch, looked for from the end.
+    fn last_epoch(&self) -> Result<LeaderEpoch, LogError> {
+        for segment in self.segments.iter().rev().filter(|s| s.size > 0) {
+            return Ok(segment.index.epoch());
+        }
+        Ok(LeaderEpoch::NONE)
+    }
+
+    /// Empties the log and lets it go on at `offset`: a follower whose leader's log starts beyond its own end.
+    pub fn reset_to(&mut self, offset: Offset, now: Timestamp) -> Result<(), LogError> {
+        self.check_writable()?;
+        let reset = self.reset_files(offset, now);
+        self.poison_on_error(reset)
+    }
+
+    fn reset_files(&mut self, offset: Offset, now: Timestamp) -> Result<(), LogError> {
+        self.points.lower(self.tp, self.log_start.min(offset))?;
+        self.flush.truncated(offset);
+        self.recent.clear();
+        while let Some(segment) = self.segments.pop() {
+            let _ = segment.file.pin();
+            self.remove_files(&segment)?;
+        }
+        self.add_segment(offset, now)?;
+        self.log_start = offset;
+        self.epoch = LeaderEpoch::NONE;
+        Ok(())
+    }
+
+    /// Moves the log start up (DeleteRecords, retention) and takes the segments below it out of the log. Their
+    /// files go later, see [`Log::remove_doomed`]. Never moves down. The new start outlives a crash once
+    /// [`RecoveryPoints::write`] has returned.
+    pub fn advance_log_start(&mut self, to: Offset, now: Timestamp) -> Result<(), LogError> {
+        if to > self.end() {
+            return Err(LogError::OutOfRange { offset: to, start: self.log_start, end: self.end() });
+        }
+        if to <= self.log_start {
+            return Ok(());
+        }
+        if self.active().size > 0 && to == self.end() {
+            self.roll(now)?;
+        }
+        self.log_start = to;
+        self.note_point();
+        let due = Timestamp(now.0.saturating_add(self.config.file_delete_delay_ms));
+        let below = self.segments[..self.segments.len() - 1].iter().take_while(|s| s.end <= to).count();
+        for segment in self.segments.drain(..below) {
+            self.doomed.push_back(Doomed { segment, due });
+        }
+        Ok(())
+    }
+
+    /// Removes the files of segments that left the log long enough ago, oldest first. Answers when to call again.
+    ///
+    /// The recovery points must have been written since: else a crash could bring back some of the segments
+    /// without those between them.
+    pub fn remove_doomed(&mut self, now: Timestamp) -> Result<Option<Timestamp>, LogError> {
+        while let Some(doomed) = self.doomed.front() {
+            if doomed.due > now {
+                return Ok(Some(doomed.due));
+            }
+            let doomed = self.doomed.pop_front().expect("the front was there");
+            self.remove_files(&doomed.segment)?;
+        }
+        Ok(None)
+    }
+
+    /// How far retention lets the log start move, and why; `None` if everything may stay. Only offsets below
+    /// `bound` (the high watermark) may go. Pass the answer to [`Log::advance_log_start`].
+    ///
+    /// As in Kafka whole segments go, oldest first; the active one too once all its records are too old.
+    pub fn retention_cut(&self, bound: Offset, now: Timestamp) -> Option<Offset> {
+        if !self.config.is_delete_policy {
+            return None;
+        }
+        let mut cut = None;
+        let mut excess = match self.config.retention_bytes {
+            Some(bytes) => self.size_bytes().saturating_sub(bytes),
+            None => 0,
+        };
+        for segment in self.segments() {
+            let is_old = self
+                .config
+                .retention_ms
+                .is_some_and(|ms| segment.bytes > 0 && now.ms_since(segment.max_timestamp) > ms);
+            let is_excess = !segment.is_active && segment.bytes > 0 && segment.bytes <= excess;
+            if segment.end > bound || segment.bytes == 0 || !(is_old || is_excess) {
+                break;
+            }
+            excess = excess.saturating_sub(segment.bytes);
+            cut = Some(segment.end);
+        }
+        cut.filter(|cut| *cut > self.log_start)
+    }
+
+    /// Takes note of log start and flushed end for the next write of the recovery points.
+    fn note_point(&self) {
+        let point = RecoveryPoint { log_start: self.log_start, flushed: self.flush.through() };
+        self.points.note(self.tp, point);
+    }
+}
