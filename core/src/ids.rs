@@ -70,6 +70,11 @@ impl Offset {
 impl LeaderEpoch {
     /// Kafka's "unknown epoch".
     pub const NONE: Self = Self(-1);
+
+    /// The epoch of the next election.
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
 }
 
 impl ProducerId {

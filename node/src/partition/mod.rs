@@ -1,0 +1,405 @@
+//! A partition's cell: replica, log and perhaps a coordinator behind one short lock.
+//!
+//! Everything that happens to the partition is a method here: it takes the lock, hands inputs to the machines,
+//! carries their storage effects out inline ([`state`]), gives the lock back and only then delivers what concerns
+//! others (answers, wakes). Nothing here decides; the machines do.
+
+mod coordinator;
+mod open;
+mod state;
+mod waiter;
+
+pub use coordinator::{GroupReply, GroupRequest};
+pub use open::{OpenError, Opening, Snapshot};
+pub use waiter::{Waiter, Woken};
+
+use crate::cell::{CellBroken, CellLock};
+use crate::clock::Clock;
+use crate::flusher::{Flush, Flusher};
+use crate::log::{FlushJob, FlushNote, FlushScope, Log, LogError, ReadPlan};
+use crate::timers::{Timed, Timers};
+use highwater_core::batch::ValidBatch;
+use highwater_core::config::TopicConfig;
+use highwater_core::coordinator::LoadId;
+use highwater_core::ids::{LeaderEpoch, Offset, Token, TopicPartition};
+use highwater_core::replica::{
+    Acks, ActiveProducer, EpochEnd, FetchBounds, FetchFrom, Input, Isolation, Leadership, ListedOffset,
+    ProduceError, Produced,
+};
+use highwater_core::time::{Instant, Timestamp};
+use highwater_protocol::ErrorCode;
+use state::State;
+use std::io;
+use std::sync::{Arc, PoisonError, RwLock, Weak};
+use waiter::Deliveries;
+
+/// What every cell of a node uses.
+#[derive(Debug)]
+pub struct Shell {
+    /// The node's clocks.
+    pub clock: Clock,
+    /// The node's deadlines.
+    pub timers: Arc<Timers>,
+    /// The node's group commit.
+    pub flusher: Arc<Flusher>,
+    /// Reads internal topics for coordinators that load.
+    pub loader: Arc<crate::loader::Loader>,
+}
+
+/// A partition replica of this node.
+#[derive(Debug)]
+pub struct Partition {
+    id: TopicPartition,
+    topic: Arc<str>,
+    shell: Arc<Shell>,
+    me: Weak<Partition>,
+    /// The topic's effective settings, for validation without the cell's lock.
+    config: RwLock<Arc<TopicConfig>>,
+    cell: CellLock<State>,
+}
+
+/// What a fetch got of one partition.
+#[derive(Debug)]
+pub struct Fetched {
+    /// What the reader may know of the partition.
+    pub bounds: FetchBounds,
+    /// The stretches of segment files to send.
+    pub plan: ReadPlan,
+}
+
+/// The answer to ListOffsets for one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The record's timestamp, −1 for special ones and for none.
+    pub timestamp: Timestamp,
+    /// The offset, −1 for none.
+    pub offset: Offset,
+    /// The leader epoch of the offset.
+    pub leader_epoch: LeaderEpoch,
+}
+
+/// How much of an internal topic a load reads at a time.
+const LOAD_PIECE_BYTES: usize = 1 << 20;
+
+/// The error of a partition whose cell is broken or whose disk failed.
+const OFFLINE: ErrorCode = ErrorCode::KafkaStorageError;
+
+impl From<CellBroken> for ErrorCode {
+    fn from(_: CellBroken) -> Self {
+        OFFLINE
+    }
+}
+
+impl Partition {
+    /// Topic id and number.
+    pub const fn id(&self) -> TopicPartition {
+        self.id
+    }
+
+    /// The topic's name.
+    pub fn topic(&self) -> &Arc<str> {
+        &self.topic
+    }
+
+    /// The topic's effective settings.
+    pub fn config(&self) -> Arc<TopicConfig> {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes a step under the lock, then delivers what came of it.
+    fn step<R>(&self, step: impl FnOnce(&mut State, &Shell) -> R) -> Result<R, CellBroken> {
+        let mut deliveries = Deliveries::default();
+        let result = {
+            let mut state = self.cell.lock()?;
+            let result = step(&mut state, &self.shell);
+            state.run(&self.shell, &mut deliveries);
+            self.after(&mut state);
+            result
+        };
+        deliveries.deliver();
+        Ok(result)
+    }
+
+    /// Arms the timer and enters the flusher's list if the step asks for it.
+    fn after(&self, state: &mut State) {
+        if let Some(at) = state.deadline_to_arm() {
+            let me: Weak<dyn Timed> = self.me.clone();
+            self.shell.timers.arm(at, me);
+        }
+        if state.take_flush_request()
+            && let Some(me) = self.me.upgrade()
+        {
+            self.shell.flusher.request(me);
+        }
+        if let Some(load) = state.take_load_request()
+            && let Some(me) = self.me.upgrade()
+        {
+            self.shell.loader.request(me, load);
+        }
+    }
+
+    /// Takes a leadership, or a change of its ISR.
+    pub fn lead(&self, leadership: Leadership) -> Result<(), CellBroken> {
+        self.step(|state, shell| state.lead(shell.clock.now(), leadership))
+    }
+
+    /// Puts other settings in force.
+    pub fn configure(&self, config: Arc<TopicConfig>, producer_expiration_ms: i64) -> Result<(), CellBroken> {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config.clone();
+        self.step(|state, shell| {
+            state.log.reconfigure(crate::settings::log_config(&config, self.id));
+            let settings = crate::settings::replica_settings(&config, producer_expiration_ms);
+            state.input(shell.clock.now(), Input::Configure(settings));
+        })
+    }
+
+    /// Appends a batch. Answers at once if it can; else `waiter` is called later, exactly once.
+    pub fn produce(
+        &self,
+        batch: ValidBatch,
+        acks: Acks,
+        waiter: impl FnOnce() -> Waiter,
+    ) -> Option<Result<Produced, ProduceError>> {
+        let mut deliveries = Deliveries::default();
+        let answer = match self.cell.lock() {
+            Err(broken) => Some(Err(ErrorCode::from(broken).into())),
+            Ok(mut state) => {
+                let token = state.token();
+                let now = self.shell.clock.now();
+                state.input(now, Input::Produce { token, batch, acks, leader_epoch: None });
+                state.run(&self.shell, &mut deliveries);
+                let answer = deliveries.take_produced(token);
+                if answer.is_none() {
+                    state.wait(token, waiter());
+                }
+                self.after(&mut state);
+                answer
+            }
+        };
+        deliveries.deliver();
+        answer
+    }
+
+    /// Deletes the records before an offset, −1 for all (KIP-107). As [`Partition::produce`].
+    pub fn delete_records(
+        &self,
+        before: Offset,
+        waiter: impl FnOnce() -> Waiter,
+    ) -> Option<Result<Offset, ErrorCode>> {
+        let mut deliveries = Deliveries::default();
+        let answer = match self.cell.lock() {
+            Err(broken) => Some(Err(broken.into())),
+            Ok(mut state) => {
+                let token = state.token();
+                state.input(self.shell.clock.now(), Input::DeleteRecords { token, before });
+                state.run(&self.shell, &mut deliveries);
+                let answer = deliveries.take_deleted(token);
+                if answer.is_none() {
+                    state.wait(token, waiter());
+                }
+                self.after(&mut state);
+                answer
+            }
+        };
+        deliveries.deliver();
+        answer
+    }
+
+    /// What may be read, and where it lies: at most `bytes_max` bytes, or one whole batch if that is larger and
+    /// `is_first_whole` (KIP-74).
+    pub fn fetch(
+        &self,
+        from: FetchFrom,
+        bytes_max: usize,
+        is_first_whole: bool,
+    ) -> Result<Fetched, ErrorCode> {
+        let state = self.cell.lock()?;
+        let bounds = state.replica.fetch_bounds(from)?;
+        if bounds.diverging.is_some() {
+            return Ok(Fetched { bounds, plan: ReadPlan::default() });
+        }
+        let plan = state
+            .log
+            .read(from.offset, bytes_max, bounds.end, is_first_whole)
+            .map_err(|error| self.storage_error(&error))?;
+        Ok(Fetched { bounds, plan })
+    }
+
+    /// Calls `waiter` once when there is something to read beyond `beyond`, or the partition's state changes.
+    pub fn watch(&self, beyond: Offset, isolation: Isolation, waiter: Waiter) -> Result<Token, ErrorCode> {
+        let token = self.step(|state, shell| {
+            let token = state.token();
+            state.wait(token, waiter);
+            state.input(shell.clock.now(), Input::Watch { token, beyond, isolation });
+            token
+        })?;
+        Ok(token)
+    }
+
+    /// Whoever waits under this token has gone.
+    pub fn forget(&self, token: Token) {
+        // A broken cell has forgotten already.
+        let _ = self.step(|state, shell| state.forget(shell.clock.now(), token));
+    }
+
+    /// Answers ListOffsets: a timestamp or one of its special values.
+    pub fn list_offset(
+        &self,
+        timestamp: i64,
+        isolation: Isolation,
+        current_leader_epoch: Option<LeaderEpoch>,
+    ) -> Result<Listed, ErrorCode> {
+        let state = self.cell.lock()?;
+        let listed = state.replica.list_offset(timestamp, isolation, current_leader_epoch)?;
+        let (found, end) = match listed {
+            ListedOffset::Found { timestamp, offset, leader_epoch } => {
+                return Ok(Listed { timestamp, offset, leader_epoch });
+            }
+            ListedOffset::Lookup { timestamp, end } => (state.log.offset_for_timestamp(timestamp), end),
+            ListedOffset::LookupMaxTimestamp { end } => (state.log.max_timestamp_offset(), end),
+        };
+        let found = found.map_err(|error| self.storage_error(&error))?;
+        Ok(match found.filter(|found| found.offset < end) {
+            Some(found) => {
+                Listed { timestamp: found.timestamp, offset: found.offset, leader_epoch: found.epoch }
+            }
+            None => {
+                Listed { timestamp: Timestamp::NONE, offset: Offset(-1), leader_epoch: LeaderEpoch::NONE }
+            }
+        })
+    }
+
+    /// Answers OffsetForLeaderEpoch (KIP-320).
+    pub fn epoch_end(&self, asked: LeaderEpoch, current: Option<LeaderEpoch>) -> Result<EpochEnd, ErrorCode> {
+        self.cell.lock()?.replica.epoch_end(asked, current)
+    }
+
+    /// Answers DescribeProducers (KIP-664).
+    pub fn active_producers(&self) -> Result<Vec<ActiveProducer>, ErrorCode> {
+        self.cell.lock()?.replica.active_producers()
+    }
+
+    /// The bytes of the log on disk.
+    pub fn size_bytes(&self) -> Result<u64, ErrorCode> {
+        Ok(self.cell.lock()?.log.size_bytes())
+    }
+
+    /// The high watermark and the log start.
+    pub fn watermarks(&self) -> Result<(Offset, Offset), ErrorCode> {
+        let state = self.cell.lock()?;
+        Ok((state.replica.high_watermark(), state.replica.log_start()))
+    }
+
+    /// Lets retention move the log start. Whether something went.
+    pub fn retain(&self, now: Timestamp) -> Result<bool, CellBroken> {
+        self.step(|state, shell| {
+            let cut = state.log.retention_cut(state.replica.high_watermark(), now);
+            if let Some(log_start) = cut {
+                state.input(shell.clock.now(), Input::Retain { log_start });
+            }
+            cut.is_some()
+        })
+    }
+
+    /// Uses the log under the cell's lock, for housekeeping that changes no record.
+    pub fn with_log<R>(&self, use_log: impl FnOnce(&mut Log) -> R) -> Result<R, CellBroken> {
+        let mut state = self.cell.lock()?;
+        Ok(use_log(&mut state.log))
+    }
+
+    /// The producer state and epochs as of the log's end, for a checkpoint; `None` while an append is under way.
+    pub fn snapshot(&self) -> Result<Option<Snapshot>, CellBroken> {
+        Ok(self.cell.lock()?.snapshot())
+    }
+
+    /// Ends the partition: everyone who waits is answered with `error`.
+    pub fn resign(&self) {
+        let _ = self.step(State::resign);
+    }
+
+    /// Asks the group coordinator of this partition; `then` gets the answer, now or later, exactly once.
+    pub fn coordinate(&self, request: GroupRequest, then: Box<dyn FnOnce(GroupReply) + Send>) {
+        // A broken cell answers nobody: its clients time out and look for the coordinator again.
+        let _ = self.step(|state, shell| {
+            let token = state.token();
+            state.wait(token, Waiter::Group(then));
+            if let Some(shard) = &mut state.shard {
+                shard.request(shell.clock.now(), token, request);
+            }
+        });
+    }
+
+    /// Reads the log for the coordinator that lives here.
+    pub fn load(&self, load: LoadId) {
+        if let Err(error) = self.read_for_load(load) {
+            tracing::error!(topic = %self.topic, partition = self.id.partition.0, %error, "loading failed");
+            let _ = self.step(|state, shell| {
+                if let Some(shard) = &mut state.shard {
+                    shard.load_failed(shell.clock.now(), load);
+                }
+            });
+        }
+    }
+
+    fn read_for_load(&self, load: LoadId) -> Result<(), Box<dyn std::error::Error>> {
+        let (mut at, end) = self.with_log(|log| (log.log_start(), log.end()))?;
+        while at < end {
+            let plan = self.with_log(|log| log.read(at, LOAD_PIECE_BYTES, end, true))??;
+            let mut bytes = vec![0; plan.bytes];
+            let mut filled = 0;
+            for region in &plan.regions {
+                region.read_into(&mut bytes[filled..filled + region.len])?;
+                filled += region.len;
+            }
+            let (records, next) = coordinator::records_of(&bytes.into(), at)?;
+            if next <= at {
+                break; // nothing but a gap is left before the end
+            }
+            at = next;
+            self.step(|state, shell| {
+                if let Some(shard) = &mut state.shard {
+                    shard.load(shell.clock.now(), load, records);
+                }
+            })?;
+        }
+        self.step(|state, shell| {
+            if let Some(shard) = &mut state.shard {
+                shard.load_finished(shell.clock.now(), load, end);
+            }
+        })?;
+        Ok(())
+    }
+
+    /// The group coordinator's durable state and the state that replaying its log gives (O24), for oracles.
+    pub fn coordinator_phase(&self) -> Option<highwater_core::coordinator::Phase> {
+        let state = self.cell.lock().ok()?;
+        state.shard.as_ref().map(|shard| shard.machine().phase())
+    }
+
+    fn storage_error(&self, error: &LogError) -> ErrorCode {
+        if let LogError::OutOfRange { .. } = error {
+            return ErrorCode::OffsetOutOfRange;
+        }
+        tracing::error!(topic = %self.topic, partition = self.id.partition.0, %error, "reading the log failed");
+        OFFLINE
+    }
+}
+
+impl Timed for Partition {
+    fn due(&self, at: Instant) {
+        // A broken cell has no deadlines.
+        let _ = self.step(|state, shell| state.due(shell.clock.now(), at));
+    }
+}
+
+impl Flush for Partition {
+    fn flush_job(&self) -> Option<FlushJob> {
+        let mut state = self.cell.lock().ok()?;
+        state.flush_begins();
+        state.log.flush_job(FlushScope::All)
+    }
+
+    fn flushed(&self, note: &FlushNote, result: io::Result<()>) {
+        let _ = self.step(|state, shell| state.flushed(shell.clock.now(), note, result));
+    }
+}

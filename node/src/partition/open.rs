@@ -1,0 +1,166 @@
+//! From a log directory to a partition that can lead: recovery, and the checkpoint that shortens it.
+
+use super::coordinator::Shard;
+use super::state::State;
+use super::{Partition, Shell};
+use crate::cell::CellLock;
+use crate::log::{DataDir, LogError, RecoveryReport};
+use crate::settings;
+use highwater_core::config::TopicConfig;
+use highwater_core::coordinator::CoordinatorShard;
+use highwater_core::coordinator::group::GroupCoordinator;
+use highwater_core::ids::{BrokerId, Offset, TopicPartition};
+use highwater_core::replica::{CorruptLog, EpochStart, Epochs, Producers, Recovery, Replica};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::{Arc, RwLock};
+
+/// Why a partition cannot be opened. It stays offline, its files untouched; the node goes on without it.
+#[derive(Debug)]
+pub enum OpenError {
+    /// The log does not open.
+    Log(LogError),
+    /// Its batches contradict each other.
+    Corrupt(CorruptLog),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Log(error) => error.fmt(f),
+            Self::Corrupt(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Log(error) => Some(error),
+            Self::Corrupt(error) => Some(error),
+        }
+    }
+}
+
+impl From<LogError> for OpenError {
+    fn from(error: LogError) -> Self {
+        Self::Log(error)
+    }
+}
+
+/// What a replica derived from its log before `end`. Rebuilt from the log if it is missing or does not fit.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The log end that it covers.
+    pub end: Offset,
+    /// The epoch index.
+    pub epochs: Epochs,
+    /// The producer state, as [`Replica::producers_snapshot`] gives it.
+    pub producers: Vec<u8>,
+}
+
+/// A snapshot as it is stored: version 1.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    version: u8,
+    end: i64,
+    epochs: Vec<(i32, i64)>,
+    producers: Vec<u8>,
+}
+
+const SNAPSHOT_VERSION: u8 = 1;
+
+impl Snapshot {
+    /// Its bytes for the node's store of what can be rebuilt.
+    pub fn encode(&self) -> Vec<u8> {
+        let epochs = self.epochs.entries().iter().map(|e| (e.epoch.0, e.start.0)).collect();
+        let stored =
+            Stored { version: SNAPSHOT_VERSION, end: self.end.0, epochs, producers: self.producers.clone() };
+        postcard::to_allocvec(&stored).expect("numbers and bytes always encode")
+    }
+
+    /// Reads [`Snapshot::encode`]'s bytes; `None` for anything else.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let stored: Stored = postcard::from_bytes(bytes).ok()?;
+        if stored.version != SNAPSHOT_VERSION {
+            return None;
+        }
+        let mut epochs = Epochs::new();
+        for (epoch, start) in stored.epochs {
+            let entry = EpochStart { epoch: highwater_core::ids::LeaderEpoch(epoch), start: Offset(start) };
+            if !epochs.assign(entry.epoch, entry.start) {
+                return None;
+            }
+        }
+        Some(Self { end: Offset(stored.end), epochs, producers: stored.producers })
+    }
+}
+
+/// What it takes to open a partition.
+#[derive(Debug)]
+pub struct Opening<'a> {
+    /// Where the logs are.
+    pub data_dir: &'a DataDir,
+    /// What cells use.
+    pub shell: &'a Arc<Shell>,
+    /// This node.
+    pub broker: BrokerId,
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// Topic id and number.
+    pub id: TopicPartition,
+    /// The topic's effective settings.
+    pub config: Arc<TopicConfig>,
+    /// `producer.id.expiration.ms`.
+    pub producer_expiration_ms: i64,
+    /// The last checkpoint, if the store had one.
+    pub snapshot: Option<Snapshot>,
+    /// The coordinator that lives on the partition, for an internal topic.
+    pub coordinator: Option<CoordinatorShard<GroupCoordinator>>,
+}
+
+impl Opening<'_> {
+    /// Opens the log, or makes it, and rebuilds what the replica derives from it.
+    pub fn open(self) -> Result<(Arc<Partition>, RecoveryReport), OpenError> {
+        let now = self.shell.clock.now();
+        let log_config = settings::log_config(&self.config, self.id);
+        let (log, report) = self.data_dir.open_log(&self.topic, self.id, log_config, now.wall)?;
+        if let Some(cut) = &report.cut {
+            tracing::warn!(topic = %self.topic, partition = self.id.partition.0, "{cut}");
+        }
+        let (mut recovery, from) = begin(self.snapshot, log.log_start(), log.end());
+        if from < log.end() {
+            for batch in log.batches_from(from) {
+                recovery.observe(&batch?.header).map_err(OpenError::Corrupt)?;
+            }
+        }
+        let mut recovered = recovery.finish(log.flushed_through(), log.log_start());
+        // Compaction may have emptied the tail: the end is the log's to know (ST-10).
+        recovered.log_end = log.end();
+        let settings = settings::replica_settings(&self.config, self.producer_expiration_ms);
+        let replica = Replica::new(self.id, self.broker, settings, recovered);
+        let shard = self.coordinator.map(Shard::new);
+        let partition = Arc::new_cyclic(|me| Partition {
+            id: self.id,
+            topic: self.topic,
+            shell: self.shell.clone(),
+            me: me.clone(),
+            config: RwLock::new(self.config),
+            cell: CellLock::new(State::new(replica, log, shard)),
+        });
+        Ok((partition, report))
+    }
+}
+
+/// Where to begin reading: behind the checkpoint if it fits the log, else at the log's start.
+fn begin(snapshot: Option<Snapshot>, log_start: Offset, log_end: Offset) -> (Recovery, Offset) {
+    // A checkpoint of more than the log holds was made before a power cut took the tail.
+    if let Some(snapshot) = snapshot.filter(|s| s.end <= log_end && s.end >= log_start)
+        && let Ok((producers, end)) = Producers::from_snapshot(&snapshot.producers)
+        && end == snapshot.end
+    {
+        let recovery = Recovery::from_checkpoint(log_start, end, snapshot.epochs, (producers, end));
+        return (recovery, end);
+    }
+    (Recovery::from_log_start(log_start), log_start)
+}

@@ -1,0 +1,272 @@
+//! What lies behind a partition's lock, and the loop that carries effects out.
+//!
+//! Storage effects run in the order emitted. While the disk owes the outcome of an append, everything behind it
+//! in the queue waits: so do its replies.
+
+use super::coordinator::Shard;
+use super::waiter::{Deliveries, Waiter};
+use super::{Shell, open};
+use crate::disk::Submitted;
+use crate::log::{FlushNote, Log, LogError};
+use highwater_core::batch::StampedBatch;
+use highwater_core::coordinator::LoadId;
+use highwater_core::ids::{Offset, Token};
+use highwater_core::machine::{Machine, Outbox};
+use highwater_core::replica::{Effect, Input, Leadership, Replica, Reply};
+use highwater_core::time::{Instant, Now};
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+
+/// Replica, log and coordinator of one partition.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) replica: Replica,
+    pub(super) log: Log,
+    pub(super) shard: Option<Shard>,
+    outbox: Outbox<Effect>,
+    queue: VecDeque<Effect>,
+    waiters: BTreeMap<Token, Waiter>,
+    token_last: Token,
+    /// The earliest deadline that the node's timers know of.
+    armed: Option<Instant>,
+    /// A flush is asked for and not yet on the flusher's list.
+    is_flush_asked: bool,
+    /// The cell is on the flusher's list.
+    is_flush_listed: bool,
+    load_asked: Option<LoadId>,
+}
+
+impl State {
+    pub(super) fn new(replica: Replica, log: Log, shard: Option<Shard>) -> Self {
+        Self {
+            replica,
+            log,
+            shard,
+            outbox: Outbox::new(),
+            queue: VecDeque::new(),
+            waiters: BTreeMap::new(),
+            token_last: Token(0),
+            armed: None,
+            is_flush_asked: false,
+            is_flush_listed: false,
+            load_asked: None,
+        }
+    }
+
+    /// A name that nobody in this cell waits under.
+    pub(super) fn token(&mut self) -> Token {
+        self.token_last.0 += 1;
+        self.token_last
+    }
+
+    /// Remembers who waits under a token.
+    pub(super) fn wait(&mut self, token: Token, waiter: Waiter) {
+        let before = self.waiters.insert(token, waiter);
+        assert!(before.is_none(), "a token names one waiter");
+    }
+
+    /// Hands one input to the replica. [`State::run`] carries out what follows.
+    pub(super) fn input(&mut self, now: Now, input: Input) {
+        self.replica.handle(now, input, &mut self.outbox);
+    }
+
+    pub(super) fn lead(&mut self, now: Now, leadership: Leadership) {
+        let epoch = leadership.leader_epoch;
+        self.input(now, Input::Lead(leadership));
+        if let Some(shard) = &mut self.shard {
+            shard.lead(now, epoch);
+        }
+    }
+
+    pub(super) fn forget(&mut self, now: Now, token: Token) {
+        self.waiters.remove(&token);
+        self.input(now, Input::Forget { token });
+    }
+
+    /// A deadline of this cell has passed; stale ones do nothing.
+    pub(super) fn due(&mut self, now: Now, at: Instant) {
+        if self.armed == Some(at) {
+            self.armed = None;
+        }
+        self.replica.handle_timeout(now, &mut self.outbox);
+        if let Some(shard) = &mut self.shard {
+            shard.handle_timeout(now);
+        }
+    }
+
+    /// The machines' next deadline, if the timers do not know of it or an earlier one yet.
+    pub(super) fn deadline_to_arm(&mut self) -> Option<Instant> {
+        let shard = self.shard.as_ref().and_then(Shard::next_timeout);
+        let next = [self.replica.next_timeout(), shard].into_iter().flatten().min()?;
+        if self.armed.is_some_and(|armed| armed <= next) {
+            return None;
+        }
+        self.armed = Some(next);
+        Some(next)
+    }
+
+    /// Whether the cell is to enter the flusher's list now.
+    pub(super) fn take_flush_request(&mut self) -> bool {
+        let wanted = self.is_flush_asked && !self.is_flush_listed;
+        self.is_flush_asked = false;
+        self.is_flush_listed |= wanted;
+        wanted
+    }
+
+    /// The load that the coordinator asks for.
+    pub(super) fn take_load_request(&mut self) -> Option<LoadId> {
+        self.load_asked.take()
+    }
+
+    pub(super) fn flush_begins(&mut self) {
+        self.is_flush_listed = false;
+    }
+
+    pub(super) fn flushed(&mut self, now: Now, note: &FlushNote, result: io::Result<()>) {
+        match self.log.flushed(note, result) {
+            Ok(through) => self.input(now, Input::Flushed { through }),
+            Err(error) => {
+                self.report(&error, "syncing the log failed; the partition goes offline");
+                self.input(now, Input::FlushFailed);
+            }
+        }
+    }
+
+    /// The producer state and epochs as of the log's end.
+    pub(super) fn snapshot(&self) -> Option<open::Snapshot> {
+        let producers = self.replica.producers_snapshot()?;
+        Some(open::Snapshot { end: self.replica.log_end(), epochs: self.replica.epochs().clone(), producers })
+    }
+
+    /// The partition ends: its topic was deleted, or the node stops.
+    pub(super) fn resign(&mut self, shell: &Shell) {
+        let now = shell.clock.now();
+        if let Some(shard) = &mut self.shard {
+            shard.resign(now);
+        }
+        if let Some(epoch) = self.replica.leader_epoch() {
+            let partition_epoch = highwater_core::ids::PartitionEpoch(i32::MAX);
+            self.input(now, Input::Follow { leader: None, leader_epoch: epoch.next(), partition_epoch });
+        }
+    }
+
+    /// Carries out effects until there are none, or until the disk owes an outcome.
+    pub(super) fn run(&mut self, shell: &Shell, deliveries: &mut Deliveries) {
+        let now = shell.clock.now();
+        loop {
+            self.queue.extend(self.outbox.drain());
+            if self.log.pending().is_some() {
+                return;
+            }
+            if let Some(effect) = self.queue.pop_front() {
+                self.carry_out(now, effect, deliveries);
+            } else if !self.run_shard(now, deliveries) {
+                break;
+            }
+        }
+        #[cfg(debug_assertions)]
+        self.assert_invariants();
+    }
+
+    fn carry_out(&mut self, now: Now, effect: Effect, deliveries: &mut Deliveries) {
+        match effect {
+            Effect::Append(batch) => self.append(now, &batch),
+            Effect::AdvanceLogStart { to } => self.advance_log_start(now, to),
+            Effect::Flush { .. } => self.is_flush_asked = true,
+            Effect::Wake { token } => {
+                let waiter = self.waiters.remove(&token);
+                deliveries.wake(waiter);
+            }
+            Effect::Reply { token, reply } => match self.waiters.remove(&token) {
+                Some(Waiter::Append(id, records)) => self.shard_appended(now, id, records, reply),
+                waiter => deliveries.reply(token, waiter, reply),
+            },
+        }
+    }
+
+    fn append(&mut self, now: Now, batch: &StampedBatch) {
+        match self.log.append(&batch.header, batch.head(), batch.rest(), now.wall) {
+            Submitted::Done(result) => self.append_done(now, result.map(|appended| appended.end)),
+            Submitted::Pending(_) => {}
+        }
+    }
+
+    /// The outcome of an append, told at once or by a slow disk.
+    pub(super) fn append_done(&mut self, now: Now, result: Result<Offset, LogError>) {
+        match result {
+            Ok(through) => self.input(now, Input::Appended { through }),
+            Err(error) => {
+                self.report(&error, "appending failed; the partition goes offline");
+                self.input(now, Input::AppendFailed);
+            }
+        }
+    }
+
+    fn advance_log_start(&mut self, now: Now, to: Offset) {
+        if let Err(error) = self.log.advance_log_start(to, now.wall) {
+            self.report(&error, "moving the log start failed; the partition goes offline");
+            self.input(now, Input::AppendFailed);
+        }
+    }
+
+    fn shard_appended(
+        &mut self,
+        now: Now,
+        id: highwater_core::coordinator::AppendId,
+        records: usize,
+        reply: Reply,
+    ) {
+        let (Some(shard), Reply::Produced(result)) = (&mut self.shard, reply) else {
+            panic!("a coordinator's append is answered as a produce")
+        };
+        shard.append_done(now, id, records, result);
+    }
+
+    /// Lets the coordinator see the high watermark and carries out what it asks. Whether it asked for something.
+    fn run_shard(&mut self, now: Now, deliveries: &mut Deliveries) -> bool {
+        let Some(shard) = &mut self.shard else { return false };
+        shard.see_high_watermark(now, self.replica.high_watermark());
+        let Some(asked) = shard.next_effect() else { return false };
+        self.carry_out_shard(now, asked, deliveries);
+        true
+    }
+
+    fn carry_out_shard(
+        &mut self,
+        now: Now,
+        asked: super::coordinator::GroupEffect,
+        deliveries: &mut Deliveries,
+    ) {
+        use highwater_core::coordinator::Effect;
+        match asked {
+            Effect::Load { load } => self.load_asked = Some(load),
+            Effect::Append { id, epoch, records } => {
+                let token = self.token();
+                self.wait(token, Waiter::Append(id, records.len()));
+                let batch = super::coordinator::batch_of(&records, now.wall);
+                let acks = highwater_core::replica::Acks::All;
+                self.input(now, Input::Produce { token, batch, acks, leader_epoch: Some(epoch) });
+            }
+            Effect::Reply { token, reply } => {
+                let waiter = self.waiters.remove(&token);
+                deliveries.group(waiter, reply);
+            }
+            Effect::Event(event) => super::coordinator::tell(&event),
+            Effect::ReplayFailed(error) => {
+                tracing::error!(dir = %self.log.dir().display(), ?error, "a record of an internal topic was not applied");
+            }
+        }
+    }
+
+    fn report(&self, error: &LogError, what: &str) {
+        tracing::error!(dir = %self.log.dir().display(), %error, "{what}");
+    }
+
+    #[cfg(debug_assertions)]
+    fn assert_invariants(&self) {
+        self.replica.assert_invariants();
+        if let Some(shard) = &self.shard {
+            shard.assert_invariants();
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! A topic's effective settings, cut to the measure of those who follow them: validation, log, replica.
+//!
+//! Not where settings come from or win over each other: that is `highwater_core::config`.
+
+use crate::log::LogConfig;
+use highwater_core::batch::{self, Rules};
+use highwater_core::config::TopicConfig;
+use highwater_core::ids::TopicPartition;
+use highwater_core::replica;
+use highwater_core::time::Timestamp;
+use std::time::Duration;
+
+/// What one segment reserves ahead once it has grown; a node's budget bounds the sum.
+const PREALLOCATE_BYTES: u32 = 16 << 20;
+
+/// The rules for batches of a request of this version that arrive now.
+pub fn batch_rules(topic: &TopicConfig, now: Timestamp, produce_version: i16) -> Rules {
+    // zstd came with version 7 (KIP-110)
+    Rules { takes_zstd: produce_version >= 7, ..topic.batch_rules(now) }
+}
+
+/// The settings of a partition's log.
+pub fn log_config(topic: &TopicConfig, partition: TopicPartition) -> LogConfig {
+    let compact = topic.cleanup_policy.compact;
+    let lag_ms_max = topic.compaction_lag_ms_max.unwrap_or(i64::MAX);
+    let segment_ms = if compact { topic.segment_ms.min(lag_ms_max) } else { topic.segment_ms };
+    LogConfig {
+        segment_bytes: as_u32(topic.segment_bytes),
+        segment_ms: segment_ms - jitter_ms(topic.segment_jitter_ms.min(segment_ms), partition),
+        index_interval_bytes: as_u32(topic.index_interval_bytes),
+        segment_index_bytes_max: as_u32(topic.segment_index_bytes),
+        file_delete_delay_ms: topic.file_delete_delay_ms,
+        is_delete_policy: topic.cleanup_policy.delete,
+        is_compact_policy: compact,
+        retention_ms: topic.retention_ms,
+        retention_bytes: topic.retention_bytes.map(|bytes| u64::try_from(bytes).unwrap_or(0)),
+        dirty_permille_min: permille(topic.cleanable_dirty_ratio_min),
+        compaction_lag_ms_min: topic.compaction_lag_ms_min,
+        compaction_lag_ms_max: lag_ms_max,
+        delete_retention_ms: topic.delete_retention_ms,
+        preallocate_bytes: PREALLOCATE_BYTES,
+    }
+}
+
+/// The settings that the replica machine itself follows.
+pub fn replica_settings(topic: &TopicConfig, producer_expiration_ms: i64) -> replica::Settings {
+    replica::Settings {
+        min_isr: usize::try_from(topic.insync_replicas_min).unwrap_or(1),
+        acks_durable: topic.acks_durable,
+        flush_messages: topic.flush_messages.unwrap_or(i64::MAX),
+        flush_interval: topic.flush_ms.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis),
+        timestamp_type: topic.timestamp_type,
+        producer_expiration_ms,
+        deletes: topic.cleanup_policy.delete,
+    }
+}
+
+/// `segment.jitter.ms` keeps the partitions of a topic from rolling all at once. Kafka draws it; here it follows
+/// from the partition's identity, so that a run can be replayed.
+fn jitter_ms(ms_max: i64, partition: TopicPartition) -> i64 {
+    if ms_max <= 0 {
+        return 0;
+    }
+    let mut identity = partition.topic_id.0.to_vec();
+    identity.extend_from_slice(&partition.partition.0.to_be_bytes());
+    i64::from(batch::crc32c(&identity)) % ms_max
+}
+
+fn permille(ratio: f64) -> u32 {
+    // Validated to lie between 0 and 1.
+    (ratio.clamp(0.0, 1.0) * 1000.0).round() as u32
+}
+
+fn as_u32(value: i32) -> u32 {
+    u32::try_from(value).unwrap_or(0)
+}
