@@ -79,6 +79,8 @@ guards! {
     FollowerFetchEpoch,
     /// A follower's fetch counts only from the newest life of that broker (KIP-903).
     FollowerBrokerEpoch,
+    /// A fetch belongs to the session epoch that comes next (KIP-227).
+    FetchSessionEpoch,
     /// The log start never passes the high watermark (ST-11).
     LogStartBelowHighWatermark,
     // -- storage

@@ -130,6 +130,8 @@ pub enum Input {
     },
     /// The topic's configuration changed.
     Configure(Settings),
+    /// The topic was deleted, or the partition moved away. Nothing comes after this.
+    Delete,
 }
 
 /// What the controller says about a partition that this broker leads.
@@ -231,7 +233,8 @@ impl From<SequenceError> for ProduceError {
 ///
 /// Legal transitions: `Offline(Starting)` to `Leader` or `Follower`; `Leader` and `Follower` to one another and to
 /// themselves, always with a higher leader epoch (or the same one and a higher partition epoch); every state to
-/// `Offline(Storage)`, which is final for this object: a poisoned log is opened anew, not repaired.
+/// `Offline(Storage)` and `Offline(Deleted)`, which are final for this object: a poisoned log is opened anew, not
+/// repaired.
 #[derive(Debug)]
 pub enum Role {
     /// Appends, and decides what is readable.
@@ -260,6 +263,19 @@ pub enum Offline {
     Starting,
     /// An append or a flush failed: KAFKA_STORAGE_ERROR from then on (ST-01, ST-05).
     Storage,
+    /// The partition is no longer here: UNKNOWN_TOPIC_OR_PARTITION from then on.
+    Deleted,
+}
+
+impl Offline {
+    /// What a client is told.
+    const fn code(self) -> ErrorCode {
+        match self {
+            Self::Starting => ErrorCode::NotLeaderOrFollower,
+            Self::Storage => ErrorCode::KafkaStorageError,
+            Self::Deleted => ErrorCode::UnknownTopicOrPartition,
+        }
+    }
 }
 
 /// Where the log is, as far as this machine was told.
@@ -329,7 +345,7 @@ impl Replica {
 
     /// Takes a leadership or a change of its ISR, unless it is older than what is known.
     fn lead(&mut self, now: Now, leadership: Leadership, out: &mut Outbox<Effect>) {
-        if matches!(self.role, Role::Offline(Offline::Storage)) || !self.is_news(&leadership) {
+        if self.has_ended() || !self.is_news(&leadership) {
             return;
         }
         assert!(leadership.isr.contains(&self.broker), "a leader is in its ISR");
@@ -367,8 +383,12 @@ impl Replica {
         }
     }
 
+    const fn has_ended(&self) -> bool {
+        matches!(self.role, Role::Offline(Offline::Storage | Offline::Deleted))
+    }
+
     fn follow(&mut self, state: FollowerState, out: &mut Outbox<Effect>) {
-        if matches!(self.role, Role::Offline(Offline::Storage)) {
+        if self.has_ended() {
             return;
         }
         let registration = self.role.registration();
@@ -390,10 +410,10 @@ impl Replica {
         self.watches.wake_all(|token| out.push(Effect::Wake { token }));
     }
 
-    /// The log can no longer be trusted: nothing is served from here on.
-    fn poison(&mut self, out: &mut Outbox<Effect>) {
-        self.give_up_leadership(ErrorCode::KafkaStorageError, out);
-        self.role = Role::Offline(Offline::Storage);
+    /// Nothing is served from here on.
+    fn end(&mut self, why: Offline, out: &mut Outbox<Effect>) {
+        self.give_up_leadership(why.code(), out);
+        self.role = Role::Offline(why);
         self.log.unflushed_since = None;
         self.producers_expire_at = None;
     }
@@ -461,7 +481,7 @@ impl Replica {
     }
 
     fn appended(&mut self, through: Offset, out: &mut Outbox<Effect>) {
-        if matches!(self.role, Role::Offline(Offline::Storage)) {
+        if self.has_ended() {
             return; // an append that was under way when another one failed
         }
         assert!(
@@ -478,7 +498,7 @@ impl Replica {
     }
 
     fn flushed(&mut self, through: Offset, out: &mut Outbox<Effect>) {
-        if matches!(self.role, Role::Offline(Offline::Storage)) {
+        if self.has_ended() {
             return;
         }
         assert!(through <= self.log.end, "only what was appended can have been flushed");
@@ -555,14 +575,15 @@ impl Replica {
             self.log.start = to;
             self.epochs.truncate_start(to);
             out.push(Effect::AdvanceLogStart { to });
+            self.watches.wake_all(|token| out.push(Effect::Wake { token }));
         }
     }
 
     fn leader(&self) -> Result<&LeaderState, ErrorCode> {
         match &self.role {
             Role::Leader(leader) => Ok(leader),
-            Role::Offline(Offline::Storage) => Err(ErrorCode::KafkaStorageError),
-            Role::Follower(_) | Role::Offline(Offline::Starting) => Err(ErrorCode::NotLeaderOrFollower),
+            Role::Follower(_) => Err(ErrorCode::NotLeaderOrFollower),
+            Role::Offline(why) => Err(why.code()),
         }
     }
 
@@ -622,7 +643,12 @@ impl Machine for Replica {
                 self.produce(now, token, &batch, Append { acks, leader_epoch }, out);
             }
             Input::Appended { through } => self.appended(through, out),
-            Input::AppendFailed | Input::FlushFailed => self.poison(out),
+            Input::AppendFailed | Input::FlushFailed => {
+                if !self.has_ended() {
+                    self.end(Offline::Storage, out);
+                }
+            }
+            Input::Delete => self.end(Offline::Deleted, out),
             Input::Flushed { through } => self.flushed(through, out),
             Input::FollowerFetched { broker, broker_epoch, leader_epoch, end, log_start } => {
                 if let Role::Leader(leader) = &mut self.role {

@@ -3,7 +3,7 @@
 use super::epochs::EpochEnd;
 use super::leader::HighWatermark;
 use super::producers::Producers;
-use super::{Epochs, Offline, Replica, Role, Settings};
+use super::{Epochs, Replica, Role, Settings};
 use crate::error_code::ErrorCode;
 use crate::guard;
 use crate::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, TopicPartition};
@@ -166,8 +166,7 @@ impl Replica {
 
     /// The producer state as bytes for a checkpoint at the log's end; none while an append is under way.
     pub fn producers_snapshot(&self) -> Option<Vec<u8>> {
-        let is_settled =
-            self.log.end == self.log.next && !matches!(self.role, Role::Offline(Offline::Storage));
+        let is_settled = self.log.end == self.log.next && !self.has_ended();
         is_settled.then(|| self.producers.snapshot(self.log.end))
     }
 
