@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod batch;
+pub mod client;
 pub mod config;
 pub mod coordinator;
 pub mod error_code;
@@ -14,4 +15,5 @@ pub mod guard;
 pub mod ids;
 pub mod machine;
 pub mod replica;
+pub mod retention;
 pub mod time;
