@@ -60,14 +60,96 @@ impl Api {
     }
 }
 
+/// Hands the list of all APIs to the macro `$callback`: those that are served, with what their request's body is
+/// read as, and those that are only declared until the part of the broker that serves them exists.
+#[macro_export]
+macro_rules! for_each_api {
+    ($callback:ident) => {
+        $callback! {
+            served {
+                Produce(ProduceRequest -> ProduceView, ProduceResponse),
+                Fetch(FetchRequest -> FetchView, FetchResponse),
+                ListOffsets(ListOffsetsRequest -> ListOffsetsRequest, ListOffsetsResponse),
+                Metadata(MetadataRequest -> MetadataRequest, MetadataResponse),
+                OffsetCommit(OffsetCommitRequest -> OffsetCommitRequest, OffsetCommitResponse),
+                OffsetFetch(OffsetFetchRequest -> OffsetFetchRequest, OffsetFetchResponse),
+                FindCoordinator(FindCoordinatorRequest -> FindCoordinatorRequest, FindCoordinatorResponse),
+                JoinGroup(JoinGroupRequest -> JoinGroupRequest, JoinGroupResponse),
+                Heartbeat(HeartbeatRequest -> HeartbeatRequest, HeartbeatResponse),
+                LeaveGroup(LeaveGroupRequest -> LeaveGroupRequest, LeaveGroupResponse),
+                SyncGroup(SyncGroupRequest -> SyncGroupRequest, SyncGroupResponse),
+                DescribeGroups(DescribeGroupsRequest -> DescribeGroupsRequest, DescribeGroupsResponse),
+                ListGroups(ListGroupsRequest -> ListGroupsRequest, ListGroupsResponse),
+                ApiVersions(ApiVersionsRequest -> ApiVersionsRequest, ApiVersionsResponse),
+                CreateTopics(CreateTopicsRequest -> CreateTopicsRequest, CreateTopicsResponse),
+                DeleteTopics(DeleteTopicsRequest -> DeleteTopicsRequest, DeleteTopicsResponse),
+                DeleteRecords(DeleteRecordsRequest -> DeleteRecordsRequest, DeleteRecordsResponse),
+                InitProducerId(InitProducerIdRequest -> InitProducerIdRequest, InitProducerIdResponse),
+                OffsetForLeaderEpoch(OffsetForLeaderEpochRequest -> OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse),
+                DescribeConfigs(DescribeConfigsRequest -> DescribeConfigsRequest, DescribeConfigsResponse),
+                AlterConfigs(AlterConfigsRequest -> AlterConfigsRequest, AlterConfigsResponse),
+                DescribeLogDirs(DescribeLogDirsRequest -> DescribeLogDirsRequest, DescribeLogDirsResponse),
+                CreatePartitions(CreatePartitionsRequest -> CreatePartitionsRequest, CreatePartitionsResponse),
+                DeleteGroups(DeleteGroupsRequest -> DeleteGroupsRequest, DeleteGroupsResponse),
+                IncrementalAlterConfigs(IncrementalAlterConfigsRequest -> IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse),
+                OffsetDelete(OffsetDeleteRequest -> OffsetDeleteRequest, OffsetDeleteResponse),
+                DescribeClientQuotas(DescribeClientQuotasRequest -> DescribeClientQuotasRequest, DescribeClientQuotasResponse),
+                AlterClientQuotas(AlterClientQuotasRequest -> AlterClientQuotasRequest, AlterClientQuotasResponse),
+                DescribeCluster(DescribeClusterRequest -> DescribeClusterRequest, DescribeClusterResponse),
+                DescribeProducers(DescribeProducersRequest -> DescribeProducersRequest, DescribeProducersResponse),
+                ListConfigResources(ListConfigResourcesRequest -> ListConfigResourcesRequest, ListConfigResourcesResponse),
+                DescribeTopicPartitions(DescribeTopicPartitionsRequest -> DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse),
+            }
+            declared {
+                AlterReplicaLogDirs(AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse),
+                ElectLeaders(ElectLeadersRequest, ElectLeadersResponse),
+                AlterPartitionReassignments(AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse),
+                ListPartitionReassignments(ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse),
+                DescribeQuorum(DescribeQuorumRequest, DescribeQuorumResponse),
+                UpdateFeatures(UpdateFeaturesRequest, UpdateFeaturesResponse),
+                UnregisterBroker(UnregisterBrokerRequest, UnregisterBrokerResponse),
+                AddRaftVoter(AddRaftVoterRequest, AddRaftVoterResponse),
+                RemoveRaftVoter(RemoveRaftVoterRequest, RemoveRaftVoterResponse),
+                AddPartitionsToTxn(AddPartitionsToTxnRequest, AddPartitionsToTxnResponse),
+                AddOffsetsToTxn(AddOffsetsToTxnRequest, AddOffsetsToTxnResponse),
+                EndTxn(EndTxnRequest, EndTxnResponse),
+                WriteTxnMarkers(WriteTxnMarkersRequest, WriteTxnMarkersResponse),
+                TxnOffsetCommit(TxnOffsetCommitRequest, TxnOffsetCommitResponse),
+                DescribeTransactions(DescribeTransactionsRequest, DescribeTransactionsResponse),
+                ListTransactions(ListTransactionsRequest, ListTransactionsResponse),
+                ConsumerGroupHeartbeat(ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse),
+                ConsumerGroupDescribe(ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse),
+                ShareGroupHeartbeat(ShareGroupHeartbeatRequest, ShareGroupHeartbeatResponse),
+                ShareGroupDescribe(ShareGroupDescribeRequest, ShareGroupDescribeResponse),
+                ShareFetch(ShareFetchRequest, ShareFetchResponse),
+                ShareAcknowledge(ShareAcknowledgeRequest, ShareAcknowledgeResponse),
+                DescribeShareGroupOffsets(DescribeShareGroupOffsetsRequest, DescribeShareGroupOffsetsResponse),
+                AlterShareGroupOffsets(AlterShareGroupOffsetsRequest, AlterShareGroupOffsetsResponse),
+                DeleteShareGroupOffsets(DeleteShareGroupOffsetsRequest, DeleteShareGroupOffsetsResponse),
+                SaslHandshake(SaslHandshakeRequest, SaslHandshakeResponse),
+                SaslAuthenticate(SaslAuthenticateRequest, SaslAuthenticateResponse),
+                DescribeAcls(DescribeAclsRequest, DescribeAclsResponse),
+                CreateAcls(CreateAclsRequest, CreateAclsResponse),
+                DeleteAcls(DeleteAclsRequest, DeleteAclsResponse),
+                CreateDelegationToken(CreateDelegationTokenRequest, CreateDelegationTokenResponse),
+                RenewDelegationToken(RenewDelegationTokenRequest, RenewDelegationTokenResponse),
+                ExpireDelegationToken(ExpireDelegationTokenRequest, ExpireDelegationTokenResponse),
+                DescribeDelegationToken(DescribeDelegationTokenRequest, DescribeDelegationTokenResponse),
+                DescribeUserScramCredentials(DescribeUserScramCredentialsRequest, DescribeUserScramCredentialsResponse),
+                AlterUserScramCredentials(AlterUserScramCredentialsRequest, AlterUserScramCredentialsResponse),
+            }
+        }
+    };
+}
+
 macro_rules! apis {
     (
         served { $($name:ident($request:ident -> $body:ident, $response:ident),)* }
-        declared { $($other:ident,)* }
+        declared { $($other:ident($other_request:ident, $other_response:ident),)* }
     ) => {
         /// Every API that is declared, in the order of their keys within what is served and what is not.
         pub const API_TABLE: &[Api] =
-            &[$(Api::served::<$request>(),)* $(Api::declared::<$other>(),)*];
+            &[$(Api::served::<$request>(),)* $(Api::declared::<$other_request>(),)*];
 
         /// The body of a request that is served. Produce and Fetch are views, so that records are not copied.
         #[derive(Clone, Debug, PartialEq)]
@@ -138,80 +220,7 @@ macro_rules! apis {
     };
 }
 
-apis! {
-    served {
-        Produce(ProduceRequest -> ProduceView, ProduceResponse),
-        Fetch(FetchRequest -> FetchView, FetchResponse),
-        ListOffsets(ListOffsetsRequest -> ListOffsetsRequest, ListOffsetsResponse),
-        Metadata(MetadataRequest -> MetadataRequest, MetadataResponse),
-        OffsetCommit(OffsetCommitRequest -> OffsetCommitRequest, OffsetCommitResponse),
-        OffsetFetch(OffsetFetchRequest -> OffsetFetchRequest, OffsetFetchResponse),
-        FindCoordinator(FindCoordinatorRequest -> FindCoordinatorRequest, FindCoordinatorResponse),
-        JoinGroup(JoinGroupRequest -> JoinGroupRequest, JoinGroupResponse),
-        Heartbeat(HeartbeatRequest -> HeartbeatRequest, HeartbeatResponse),
-        LeaveGroup(LeaveGroupRequest -> LeaveGroupRequest, LeaveGroupResponse),
-        SyncGroup(SyncGroupRequest -> SyncGroupRequest, SyncGroupResponse),
-        DescribeGroups(DescribeGroupsRequest -> DescribeGroupsRequest, DescribeGroupsResponse),
-        ListGroups(ListGroupsRequest -> ListGroupsRequest, ListGroupsResponse),
-        ApiVersions(ApiVersionsRequest -> ApiVersionsRequest, ApiVersionsResponse),
-        CreateTopics(CreateTopicsRequest -> CreateTopicsRequest, CreateTopicsResponse),
-        DeleteTopics(DeleteTopicsRequest -> DeleteTopicsRequest, DeleteTopicsResponse),
-        DeleteRecords(DeleteRecordsRequest -> DeleteRecordsRequest, DeleteRecordsResponse),
-        InitProducerId(InitProducerIdRequest -> InitProducerIdRequest, InitProducerIdResponse),
-        OffsetForLeaderEpoch(OffsetForLeaderEpochRequest -> OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse),
-        DescribeConfigs(DescribeConfigsRequest -> DescribeConfigsRequest, DescribeConfigsResponse),
-        AlterConfigs(AlterConfigsRequest -> AlterConfigsRequest, AlterConfigsResponse),
-        DescribeLogDirs(DescribeLogDirsRequest -> DescribeLogDirsRequest, DescribeLogDirsResponse),
-        CreatePartitions(CreatePartitionsRequest -> CreatePartitionsRequest, CreatePartitionsResponse),
-        DeleteGroups(DeleteGroupsRequest -> DeleteGroupsRequest, DeleteGroupsResponse),
-        IncrementalAlterConfigs(IncrementalAlterConfigsRequest -> IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse),
-        OffsetDelete(OffsetDeleteRequest -> OffsetDeleteRequest, OffsetDeleteResponse),
-        DescribeClientQuotas(DescribeClientQuotasRequest -> DescribeClientQuotasRequest, DescribeClientQuotasResponse),
-        AlterClientQuotas(AlterClientQuotasRequest -> AlterClientQuotasRequest, AlterClientQuotasResponse),
-        DescribeCluster(DescribeClusterRequest -> DescribeClusterRequest, DescribeClusterResponse),
-        DescribeProducers(DescribeProducersRequest -> DescribeProducersRequest, DescribeProducersResponse),
-        ListConfigResources(ListConfigResourcesRequest -> ListConfigResourcesRequest, ListConfigResourcesResponse),
-        DescribeTopicPartitions(DescribeTopicPartitionsRequest -> DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse),
-    }
-    declared {
-        AlterReplicaLogDirsRequest,
-        ElectLeadersRequest,
-        AlterPartitionReassignmentsRequest,
-        ListPartitionReassignmentsRequest,
-        DescribeQuorumRequest,
-        UpdateFeaturesRequest,
-        UnregisterBrokerRequest,
-        AddRaftVoterRequest,
-        RemoveRaftVoterRequest,
-        AddPartitionsToTxnRequest,
-        AddOffsetsToTxnRequest,
-        EndTxnRequest,
-        WriteTxnMarkersRequest,
-        TxnOffsetCommitRequest,
-        DescribeTransactionsRequest,
-        ListTransactionsRequest,
-        ConsumerGroupHeartbeatRequest,
-        ConsumerGroupDescribeRequest,
-        ShareGroupHeartbeatRequest,
-        ShareGroupDescribeRequest,
-        ShareFetchRequest,
-        ShareAcknowledgeRequest,
-        DescribeShareGroupOffsetsRequest,
-        AlterShareGroupOffsetsRequest,
-        DeleteShareGroupOffsetsRequest,
-        SaslHandshakeRequest,
-        SaslAuthenticateRequest,
-        DescribeAclsRequest,
-        CreateAclsRequest,
-        DeleteAclsRequest,
-        CreateDelegationTokenRequest,
-        RenewDelegationTokenRequest,
-        ExpireDelegationTokenRequest,
-        DescribeDelegationTokenRequest,
-        DescribeUserScramCredentialsRequest,
-        AlterUserScramCredentialsRequest,
-    }
-}
+crate::for_each_api!(apis);
 
 /// A request that is served.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,6 +1,5 @@
 //! ConsumerGroupDescribe (69): groups of the new protocol in full (KIP-848).
 
-use super::consumer_group_heartbeat::Assignment;
 use crate::{ErrorCode, Message, Uuid};
 
 /// Asks for the state of consumer groups.
@@ -47,10 +46,15 @@ pub struct ConsumerGroupDescribeResponseMember {
     pub subscribed_topic_names: Vec<String>,
     #[kafka(nullable = "0+")]
     pub subscribed_topic_regex: Option<String>,
-    pub assignment: Assignment,
-    pub target_assignment: Assignment,
+    pub assignment: ConsumerGroupDescribeResponseAssignment,
+    pub target_assignment: ConsumerGroupDescribeResponseAssignment,
     #[kafka(versions = "1+", default = -1)]
     pub member_type: i8,
+}
+
+#[derive(Clone, Debug, PartialEq, Message)]
+pub struct ConsumerGroupDescribeResponseAssignment {
+    pub topic_partitions: Vec<ConsumerGroupDescribeResponseTopicPartitions>,
 }
 
 #[derive(Clone, Debug, PartialEq, Message)]

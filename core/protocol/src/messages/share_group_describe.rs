@@ -1,6 +1,5 @@
 //! ShareGroupDescribe (77): share groups in full (KIP-932).
 
-use super::consumer_group_heartbeat::Assignment;
 use crate::{ErrorCode, Message, Uuid};
 
 /// Asks for the state of share groups.
@@ -43,7 +42,12 @@ pub struct ShareGroupDescribeResponseMember {
     pub client_id: String,
     pub client_host: String,
     pub subscribed_topic_names: Vec<String>,
-    pub assignment: Assignment,
+    pub assignment: ShareGroupDescribeResponseAssignment,
+}
+
+#[derive(Clone, Debug, PartialEq, Message)]
+pub struct ShareGroupDescribeResponseAssignment {
+    pub topic_partitions: Vec<ShareGroupDescribeResponseTopicPartitions>,
 }
 
 #[derive(Clone, Debug, PartialEq, Message)]
