@@ -7,6 +7,7 @@ pub mod disk;
 pub mod flusher;
 pub mod loader;
 pub mod log;
+pub mod meta_store;
 pub mod os;
 pub mod partition;
 pub mod settings;
