@@ -1,6 +1,7 @@
 //! Which APIs in which versions a server serves, and what it says of them.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use highwater_protocol::API_TABLE;
 
 /// One API with the versions that are served and advertised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +15,7 @@ pub struct ApiRange {
     /// The lowest version advertised. Below `version_min` for Produce alone: old librdkafka looks there for
     /// its compression codecs (KAFKA-18659).
     pub advertised_min: i16,
-    /// The first version with the flexible header (KIP-482); `i16::MAX` if none has.
+    /// The first version with the flexible header (KIP-482); above `version_max` if none has.
     pub flexible_min: i16,
 }
 
@@ -38,6 +39,19 @@ impl ApiTable {
         ranges.sort_by_key(|range| range.api_key);
         assert!(ranges.windows(2).all(|pair| pair[0].api_key < pair[1].api_key), "an api key occurs twice");
         Self { ranges }
+    }
+
+    /// What the protocol crate declares as served.
+    pub fn served() -> Self {
+        Self::new(API_TABLE.iter().filter_map(|api| {
+            Some(ApiRange {
+                api_key: api.key.code(),
+                version_min: api.versions.min,
+                version_max: api.versions.max,
+                advertised_min: api.advertised?.min,
+                flexible_min: if api.flexible.min <= api.flexible.max { api.flexible.min } else { i16::MAX },
+            })
+        }))
     }
 
     /// All ranges in the order of their keys, for the answer to ApiVersions.

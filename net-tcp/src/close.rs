@@ -1,5 +1,6 @@
 //! Why a connection ended.
 
+use highwater_protocol::ApiKey;
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
@@ -99,7 +100,11 @@ impl fmt::Display for CloseReason {
             }
             Self::Header => f.write_str("the request header does not parse"),
             Self::UnsupportedApi { api_key, api_version } => {
-                write!(f, "request for api key {api_key} in version {api_version}, which is not offered")
+                let name = ApiKey::from_code(*api_key).map_or("unknown", ApiKey::name);
+                write!(
+                    f,
+                    "request for api key {api_key} ({name}) in version {api_version}, which is not offered"
+                )
             }
             Self::Idle => f.write_str("idle for longer than connections.max.idle.ms"),
             Self::FrameStalled => f.write_str("a request was begun and not finished"),

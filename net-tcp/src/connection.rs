@@ -222,21 +222,22 @@ impl<T: Stream, S: Service> Connection<T, S> {
         self.closing = Some(Closing { reason, deadline: now + LINGER, awaits_replies });
     }
 
-    /// Parses whole frames as far as the limits allow and calls the service; true if it took any.
+    /// Parses whole frames as far as the limits allow and calls the service; true if anything came of it.
     fn hand_over(&mut self, now: Instant) -> bool {
         if self.muted_until.is_some() {
             return false;
         }
+        let was_open = self.closing.is_none();
         self.parse(now);
         if self.pending.is_empty() {
-            return false;
+            return was_open && self.closing.is_some();
         }
         let mut batch = Requests::new(&mut self.pending, &self.queue, self.limits.reply_bytes_unsent_max);
         self.shared.service.handle(&mut self.ctx, &mut batch, &self.queue);
         let taken = batch.taken();
         self.shared.counters.requests.fetch_add(taken as u64, Relaxed);
         self.shared.counters.batches.fetch_add(u64::from(taken > 0), Relaxed);
-        taken > 0
+        taken > 0 || (was_open && self.closing.is_some())
     }
 
     fn parse(&mut self, now: Instant) {

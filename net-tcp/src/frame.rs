@@ -28,6 +28,8 @@ pub(crate) struct FrameReader {
     read_bytes: usize,
     /// The longest frame received since the buffer was last released, up to [`TRUSTED_BYTES_MAX`].
     trusted_bytes: usize,
+    /// Released, and nothing read since: memory is held only while the stream is asked.
+    quiet: bool,
 }
 
 impl FrameReader {
@@ -38,6 +40,7 @@ impl FrameReader {
             read_bytes_max: read_bytes_max.max(READ_BYTES_MIN),
             read_bytes: READ_BYTES_MIN,
             trusted_bytes: 0,
+            quiet: true,
         }
     }
 
@@ -53,10 +56,15 @@ impl FrameReader {
         self.make_room();
         let room = self.buf.capacity() - self.buf.len();
         let read = pin!(stream.read_buf(&mut self.buf)).poll(cx);
-        if let Poll::Ready(Ok(n)) = read
-            && n == room
-        {
-            self.read_bytes = (self.read_bytes * 2).min(self.read_bytes_max);
+        match read {
+            Poll::Ready(Ok(n)) => {
+                self.quiet = false;
+                if n == room {
+                    self.read_bytes = (self.read_bytes * 2).min(self.read_bytes_max);
+                }
+            }
+            Poll::Pending if self.quiet => self.reallocate(self.buf.len()),
+            _ => {}
         }
         read
     }
@@ -77,13 +85,14 @@ impl FrameReader {
         !self.buf.is_empty()
     }
 
-    /// Whether there is memory that holds nothing.
+    /// Whether there is memory to release.
     pub(crate) fn is_spacious(&self) -> bool {
-        self.buf.capacity() > self.buf.len()
+        !self.quiet
     }
 
     /// Gives the buffer's memory back, except for what is in it.
     pub(crate) fn release(&mut self) {
+        self.quiet = true;
         self.read_bytes = READ_BYTES_MIN;
         self.trusted_bytes = 0;
         self.reallocate(self.buf.len());

@@ -1,7 +1,7 @@
 //! Answers, and the queue that brings them from anywhere into the order of their requests.
 
 use crate::close::CloseReason;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use std::any::Any;
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -92,6 +92,13 @@ impl Reply {
         let head = head.into();
         let len = parts.iter().fold(head.len() as u64, |sum, part| sum.saturating_add(part.len()));
         Self { kind: ReplyKind::Send { head, parts, len }, throttle: None }
+    }
+
+    /// As [`Reply::with_parts`] for a frame as the protocol crate writes it, its 4-byte length first. The length is
+    /// dropped and made anew.
+    pub fn framed(mut head: Bytes, parts: Vec<Part>) -> Self {
+        head.advance(head.len().min(4));
+        Self::with_parts(head, parts)
     }
 
     /// No answer, as for a produce without acks. The slot is done nevertheless.
