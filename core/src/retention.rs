@@ -68,8 +68,8 @@ pub struct Retention {
 
 /// Chooses the segments to delete, of all segments in order, the active one last. None if nothing goes.
 ///
-/// As Kafka's `deleteOldSegments`: first those wholly before the log start, then by age, then by size. By age the
-/// active segment may go, too, if all of it has expired (so a silent topic empties); by size it stays.
+/// As Kafka's `deleteOldSegments`: those wholly before the log start, then by age, then by size. The active segment
+/// may go, too, if it has records and all of them are to go, so that a silent topic empties.
 pub fn retention(
     segments: &[SegmentSummary],
     log_start: Offset,
@@ -89,8 +89,7 @@ pub fn retention(
     };
     let by_age = by_start + segments[by_start..].iter().take_while(|s| expired(s) == Some(true)).count();
 
-    let by_size =
-        by_age + excess(&segments[by_age..inactive.max(by_age)], total(&segments[by_age..]), &limits, passed);
+    let by_size = by_age + excess(&segments[by_age..], &limits, passed);
 
     let (count, reason) = match (by_start, by_age, by_size) {
         (_, age, size) if size > age => (size, RetentionReason::Size),
@@ -98,19 +97,19 @@ pub fn retention(
         (start, ..) => (start, RetentionReason::LogStart),
     };
     let last = segments[..count].last()?;
+    assert!(last.next_offset <= high_watermark, "retention never passes the high watermark");
     let log_start = log_start.max(last.next_offset);
-    assert!(log_start <= high_watermark.max(log_start), "retention never passes the high watermark");
     Some(Retention { segments: count, log_start, reason, rolls_active: count == segments.len() })
 }
 
 /// How many of the oldest go so that what is left is not below the limit: Kafka keeps at least `retention.bytes`.
 fn excess(
     segments: &[SegmentSummary],
-    total_bytes: u64,
     limits: &RetentionLimits,
     passed: impl Fn(&SegmentSummary) -> bool,
 ) -> usize {
     let Some(size_bytes_max) = limits.size_bytes_max else { return 0 };
+    let total_bytes: u64 = segments.iter().map(|segment| segment.size_bytes).sum();
     let mut excess = total_bytes.saturating_sub(size_bytes_max);
     segments
         .iter()
@@ -122,10 +121,6 @@ fn excess(
             goes
         })
         .count()
-}
-
-fn total(segments: &[SegmentSummary]) -> u64 {
-    segments.iter().map(|segment| segment.size_bytes).sum()
 }
 
 #[cfg(test)]
@@ -185,11 +180,11 @@ mod tests {
     }
 
     #[test]
-    fn size_keeps_at_least_the_limit_and_the_active_segment() {
+    fn size_keeps_at_least_the_limit() {
         use RetentionReason::Size;
         assert_eq!(gone(&[900; 5], 0, 50, limits(-1, 300)), Some((2, 20, Size)));
         assert_eq!(gone(&[900; 5], 0, 50, limits(-1, 301)), Some((1, 10, Size)), "never below the limit");
-        assert_eq!(gone(&[900; 5], 0, 50, limits(-1, 0)), Some((4, 40, Size)), "the active one stays");
+        assert_eq!(gone(&[900; 5], 0, 50, limits(-1, 0)), Some((5, 50, Size)), "even the active one");
         assert_eq!(gone(&[900; 5], 0, 50, limits(-1, 500)), None);
     }
 
@@ -197,6 +192,7 @@ mod tests {
     fn nothing_beyond_the_high_watermark_goes() {
         use RetentionReason::{Age, Size};
         assert_eq!(gone(&[100; 5], 0, 29, limits(1, -1)), Some((2, 20, Age)));
+        assert_eq!(gone(&[900; 5], 0, 49, limits(-1, 0)), Some((4, 40, Size)));
         assert_eq!(gone(&[900; 5], 0, 15, limits(-1, 0)), Some((1, 10, Size)));
         assert_eq!(gone(&[100; 5], 0, 9, limits(1, 0)), None);
     }
