@@ -365,6 +365,8 @@ impl Replica {
         }
         if self.settings.acks_durable {
             self.ask_flush(out);
+        } else if self.log.flush_asked < self.log.end {
+            self.log.unflushed_since.get_or_insert(now.mono); // a tail that recovery found
         }
         self.advance(out);
     }
