@@ -232,6 +232,11 @@ impl<C: Coordinator> CoordinatorShard<C> {
         self.active().map(|active| &active.volatile)
     }
 
+    /// Whether every decision is in the log, committed or not.
+    pub fn is_settled(&self) -> bool {
+        self.active().is_some_and(|active| active.in_flight.is_none())
+    }
+
     /// How many replies wait for the high watermark.
     pub fn held_len(&self) -> usize {
         self.active().map_or(0, |active| active.held.len())

@@ -169,7 +169,7 @@ impl Turn<'_> {
             }
             ClassicGroupState::PreparingRebalance { .. } => "rejoins",
             // a leader rejoins to have something assigned anew that no metadata shows (new partitions)
-            ClassicGroupState::Stable if group.is_leader(&member_id) => "the leader rejoins",
+            ClassicGroupState::Stable if group.is_leader(&member_id) => "rejoins as the leader",
             _ if changed => "changed its metadata",
             // the answer to its join was lost: answer again
             _ => return self.answer_join_again(group, &join),

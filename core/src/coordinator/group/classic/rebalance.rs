@@ -16,11 +16,7 @@ impl Turn<'_> {
             self.arm_session(group, member_id);
         }
         if group.members.len() > self.config.members_max {
-            self.prepare_rebalance(
-                group,
-                &group.group_id.clone(),
-                "is over group.max.size, which was lowered",
-            );
+            self.prepare_rebalance(group, "the group", "is over group.max.size, which was lowered");
         }
     }
 
@@ -163,7 +159,7 @@ impl Turn<'_> {
         }
         let Some(member) = group.members.get(member_id) else { return };
         if !member.is_waiting() {
-            self.remove_and_rebalance(group, member_id, "its session timed out");
+            self.remove_and_rebalance(group, member_id, "was silent for its session time-out");
         }
     }
 

@@ -86,7 +86,7 @@ impl Turn<'_> {
         if record.batch_bytes() > self.config.append_bytes_max {
             // Kafka fails the append and rebalances; so do we, without trying
             self.refuse_assignment(group, ErrorCode::UnknownServerError);
-            return self.prepare_rebalance(group, leader, "its assignment is too large to be stored");
+            return self.prepare_rebalance(group, leader, "assigned more than one record can hold");
         }
         self.plan.append(record);
         self.transition(group, ClassicGroupState::Stable);

@@ -36,24 +36,23 @@ impl Turn<'_> {
         api_version: i16,
         request: &OffsetCommitRequest,
     ) {
-        let answer = match self.check_commit(groups, api_version, request) {
-            Ok(()) => {
-                let (records, answer) = self.offset_records(request);
-                let bytes: usize = records.iter().map(Record::batch_bytes).sum();
-                if bytes > self.config.append_bytes_max {
-                    commit_refusal(request, ErrorCode::InvalidCommitOffsetSize)
-                } else {
-                    if !records.is_empty() {
-                        let id = &request.group_id;
-                        groups.entry(id.clone()).or_insert_with(|| ClassicGroup::new(id));
-                    }
-                    records.into_iter().for_each(|record| self.plan.append(record));
-                    answer
-                }
-            }
-            Err(error) => commit_refusal(request, error),
-        };
+        if let Err(error) = self.check_commit(groups, api_version, request) {
+            return self.refuse_commit(token, request, error);
+        }
+        let (records, answer) = self.offset_records(request);
+        if records.iter().map(Record::batch_bytes).sum::<usize>() > self.config.append_bytes_max {
+            return self.refuse_commit(token, request, ErrorCode::InvalidCommitOffsetSize);
+        }
+        if !records.is_empty() {
+            let group_id = &request.group_id;
+            groups.entry(group_id.clone()).or_insert_with(|| ClassicGroup::new(group_id));
+        }
+        records.into_iter().for_each(|record| self.plan.append(record));
         self.plan.reply_committed(token, GroupReply::OffsetCommit(answer));
+    }
+
+    fn refuse_commit(&mut self, token: Token, request: &OffsetCommitRequest, error: ErrorCode) {
+        self.plan.reply_now(token, GroupReply::OffsetCommit(commit_refusal(request, error)));
     }
 
     fn check_commit(
