@@ -174,7 +174,7 @@ impl Turn<'_> {
             // the answer to its join was lost: answer again
             _ => return self.answer_join_again(group, &join),
         };
-        self.update_member(group, &member_id, &join);
+        group.update(&member_id, &join.request);
         self.park_join(group, &member_id, join.token);
         let cause = format!("{cause}; client reason: {}", join.reason());
         self.rebalance_or_complete(group, &member_id, &cause);
@@ -210,21 +210,6 @@ impl Turn<'_> {
         self.rebalance_or_complete(group, &member_id, &cause);
     }
 
-    fn update_member(&mut self, group: &mut ClassicGroup, member_id: &str, join: &Join<'_>) {
-        for protocol in &group.members[member_id].protocols {
-            let count = group.offers.get_mut(&protocol.name).expect("every offer of a member is counted");
-            *count -= 1;
-        }
-        group.offers.retain(|_, count| *count > 0);
-        for protocol in &join.request.protocols {
-            *group.offers.entry(protocol.name.clone()).or_default() += 1;
-        }
-        let member = group.members.get_mut(member_id).expect("a member is updated");
-        member.protocols.clone_from(&join.request.protocols);
-        member.rebalance_timeout_ms = join.request.rebalance_timeout_ms;
-        member.session_timeout_ms = join.request.session_timeout_ms;
-    }
-
     /// A static member is back without its member id (KIP-345): it takes over the place under a new one, in
     /// whatever state the group is, and whoever used the old one is fenced.
     fn replace_static_member(
@@ -252,7 +237,7 @@ impl Turn<'_> {
         if leader_before == old_id {
             group.leader = Some(new_id.clone());
         }
-        self.update_member(group, &new_id, &join);
+        group.update(&new_id, &join.request);
         self.arm_session(group, &new_id);
         if group.state == ClassicGroupState::Stable
             && self.keep_generation(group, &join, &new_id, leader_before)

@@ -21,8 +21,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use highwater_protocol::messages::{
-    ConsumerProtocolSubscription, GroupMetadataValue, JoinGroupRequestProtocol, JoinGroupResponseMember,
-    MemberMetadata,
+    ConsumerProtocolSubscription, GroupMetadataValue, JoinGroupRequest, JoinGroupRequestProtocol,
+    JoinGroupResponseMember, MemberMetadata,
 };
 use highwater_protocol::{ErrorCode, Message, Reader};
 
@@ -302,13 +302,7 @@ impl ClassicGroup {
     fn take(&mut self, member_id: &str) -> Option<Member> {
         self.pending_sync.remove(member_id);
         let member = self.members.remove(member_id)?;
-        for protocol in &member.protocols {
-            let count = self.offers.get_mut(&protocol.name).expect("every offer of a member is counted");
-            *count -= 1;
-            if *count == 0 {
-                self.offers.remove(&protocol.name);
-            }
-        }
+        self.withdraw_offers(&member);
         self.joined -= usize::from(member.join.is_some());
         if let Some(instance_id) = &member.group_instance_id {
             self.static_members.remove(instance_id);
@@ -317,6 +311,29 @@ impl ClassicGroup {
             self.leader = self.members.keys().next().cloned();
         }
         Some(member)
+    }
+
+    fn withdraw_offers(&mut self, member: &Member) {
+        for protocol in &member.protocols {
+            let count = self.offers.get_mut(&protocol.name).expect("every offer of a member is counted");
+            *count -= 1;
+            if *count == 0 {
+                self.offers.remove(&protocol.name);
+            }
+        }
+    }
+
+    /// Takes over what a member that joins again says of itself.
+    fn update(&mut self, member_id: &str, request: &JoinGroupRequest) {
+        let mut member = self.members.remove(member_id).expect("a member is updated");
+        self.withdraw_offers(&member);
+        for protocol in &request.protocols {
+            *self.offers.entry(protocol.name.clone()).or_default() += 1;
+        }
+        member.protocols.clone_from(&request.protocols);
+        member.rebalance_timeout_ms = request.rebalance_timeout_ms;
+        member.session_timeout_ms = request.session_timeout_ms;
+        self.members.insert(member_id.to_owned(), member);
     }
 
     /// A protocol that the joiner offers and all members offer, under the group's protocol type.
