@@ -68,7 +68,7 @@ impl<'a> Reader<'a> {
 
     /// How much memory the arrays decoded from a frame of `len` bytes may take in all.
     ///
-    /// A struct of empty fields is up to 25 times as large in memory as on the wire, so a count within the bytes
+    /// An element of empty fields is up to 32 times as large in memory as on the wire, so a count within the bytes
     /// that are left is not yet harmless. A message with real contents stays below 4 times its bytes; small ones
     /// may take what they like, since their number is bounded by the connections.
     pub const fn memory_max(len: usize) -> usize {

@@ -121,14 +121,31 @@ pub(crate) struct Wire<'a> {
     pub(crate) choices: Choices<'a>,
     /// Whether each flexible struct ends in a tagged field that nobody knows.
     pub(crate) unknown_tags: bool,
+    /// Counts the arrays down to the one that is made long, and says how long.
+    long_array: Option<(usize, usize)>,
 }
 
 impl<'a> Wire<'a> {
     pub(crate) fn message(codec: &Codec, version: i16, choices: &'a [u8], unknown_tags: bool) -> Vec<u8> {
         let format = codec.format(version);
-        let mut wire = Self { out: Vec::new(), format, choices: Choices(choices), unknown_tags };
+        let choices = Choices(choices);
+        let mut wire = Self { out: Vec::new(), format, choices, unknown_tags, long_array: None };
         wire.value(&codec.ty, false, false);
         wire.out
+    }
+
+    /// A message in which the arrays are empty, but for those around and of array number `index`, which has `length`
+    /// elements; none if there is no such array.
+    pub(crate) fn long_array(codec: &Codec, version: i16, index: usize, length: usize) -> Option<Vec<u8>> {
+        let mut wire = Self {
+            out: Vec::new(),
+            format: codec.format(version),
+            choices: Choices(&[]),
+            unknown_tags: false,
+            long_array: Some((index, length)),
+        };
+        wire.value(&codec.ty, false, false);
+        wire.long_array.is_none().then_some(wire.out)
     }
 
     /// `filled` values differ from every default, as tagged fields with their default are not written.
@@ -157,7 +174,9 @@ impl<'a> Wire<'a> {
             }
             Type::String => self.string(null, filled),
             Type::Bytes => {
+                let long_array = self.long_array.take();
                 let n = self.count(null, filled);
+                self.long_array = long_array;
                 for _ in 0..n {
                     let byte = self.choices.byte();
                     self.out.put_u8(byte);
@@ -208,6 +227,17 @@ impl<'a> Wire<'a> {
 
     fn count(&mut self, null: bool, filled: bool) -> usize {
         let n = usize::from(self.choices.byte() % 3).max(usize::from(filled));
+        let n = match self.long_array {
+            Some((0, length)) => {
+                self.long_array = None;
+                length
+            }
+            Some((index, length)) => {
+                self.long_array = Some((index - 1, length));
+                1
+            }
+            None => n,
+        };
         match (self.format.flexible, null) {
             (true, true) => self.uvarint(0),
             (true, false) => self.uvarint(n as u32 + 1),
