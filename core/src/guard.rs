@@ -100,6 +100,8 @@ guards! {
     /// A committed offset is read only for the topic it was committed for (OF-06).
     OffsetTopicId,
     // -- metadata
+    /// A broker's request to the controller names the epoch of its current registration (KIP-380).
+    ControllerBrokerEpoch,
 }
 
 /// Per-run switches and counters. One run, one thread.

@@ -14,6 +14,8 @@ pub mod fetch;
 pub mod guard;
 pub mod ids;
 pub mod machine;
+pub mod metadata;
+pub mod quota;
 pub mod replica;
 pub mod retention;
 pub mod time;

@@ -1,0 +1,354 @@
+//! The records of the metadata log: what the controller decided, in the order decided.
+//!
+//! A record is one byte of version, then the enum in postcard, whose first bytes are the kind. Variants and fields
+//! are only ever added at the end, and old bytes stay readable: the tests keep the bytes of each kind.
+
+use crate::ids::{
+    BrokerEpoch, BrokerId, LeaderEpoch, PartitionEpoch, PartitionIndex, ProducerId, TopicId, TopicPartition,
+};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The version that [`Record::encode`] writes.
+const VERSION: u8 = 0;
+
+/// One decision of the controller.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Record {
+    /// The cluster's identity; the first record of every metadata log.
+    Cluster {
+        /// 22 characters of base64, as Kafka's.
+        id: String,
+    },
+    /// A new topic, still without partitions.
+    Topic {
+        /// Its id.
+        id: TopicId,
+        /// Its name.
+        name: String,
+    },
+    /// A topic ceased to exist, with its partitions and settings.
+    RemoveTopic {
+        /// Its id.
+        id: TopicId,
+    },
+    /// A new partition.
+    Partition {
+        /// Which.
+        partition: TopicPartition,
+        /// Who holds and leads it.
+        state: PartitionState,
+    },
+    /// Leader, ISR or replicas of a partition changed.
+    PartitionChange {
+        /// Which.
+        partition: TopicPartition,
+        /// Who holds and leads it from now on.
+        state: PartitionState,
+    },
+    /// A setting was made or, without a value, unmade.
+    Config {
+        /// Whose.
+        resource: ConfigResource,
+        /// Which.
+        name: String,
+        /// To what.
+        value: Option<String>,
+    },
+    /// A client quota was set or, without a value, removed (KIP-546).
+    ClientQuota {
+        /// Whose.
+        entity: QuotaEntity,
+        /// Which.
+        key: String,
+        /// To what.
+        value: Option<f64>,
+    },
+    /// A broker's process announced itself. It is fenced until a `BrokerChange` says otherwise.
+    RegisterBroker {
+        /// Which broker.
+        id: BrokerId,
+        /// How it is reached and who it is.
+        registration: BrokerRegistration,
+    },
+    /// A broker was fenced or unfenced, or is about to stop.
+    BrokerChange {
+        /// Which broker.
+        id: BrokerId,
+        /// Of which registration; a change of an older one is void.
+        epoch: BrokerEpoch,
+        /// Whether it may lead and be in an ISR.
+        state: BrokerState,
+    },
+    /// A broker is gone for good.
+    UnregisterBroker {
+        /// Which broker.
+        id: BrokerId,
+        /// Of which registration.
+        epoch: BrokerEpoch,
+    },
+    /// All producer ids below are given out.
+    ProducerIds {
+        /// The next one to give out.
+        next: ProducerId,
+    },
+    /// A feature's finalized level (KIP-584); 0 removes it.
+    Feature {
+        /// Such as `metadata.version`.
+        name: String,
+        /// Its level.
+        level: i16,
+    },
+}
+
+/// Who holds and leads a partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionState {
+    /// Who holds a copy, the preferred leader first.
+    pub replicas: Vec<BrokerId>,
+    /// Whose copies are complete.
+    pub isr: Vec<BrokerId>,
+    /// Who left the ISR while it was below `min.insync.replicas` and may lead nevertheless (KIP-966).
+    pub elr: Vec<BrokerId>,
+    /// Who leads; `None` while nobody can.
+    pub leader: Option<BrokerId>,
+    /// Rises with every election.
+    pub leader_epoch: LeaderEpoch,
+    /// Rises with every change.
+    pub partition_epoch: PartitionEpoch,
+}
+
+/// How a broker is reached and who it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrokerRegistration {
+    /// Drawn anew by every process (KIP-380).
+    pub incarnation: [u8; 16],
+    /// Drawn by the controller, rising.
+    pub epoch: BrokerEpoch,
+    /// One for each listener that clients may use.
+    pub endpoints: Vec<Endpoint>,
+    /// `broker.rack`
+    pub rack: Option<String>,
+    /// Whether it may lead and be in an ISR.
+    pub state: BrokerState,
+}
+
+/// Whether a broker may lead and be in an ISR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BrokerState {
+    /// It may not: it has just registered, or nothing was heard of it.
+    Fenced,
+    /// It may.
+    Active,
+    /// It leads no more, as it is about to stop.
+    Stopping,
+}
+
+/// Where a listener of a broker is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// The listener's name.
+    pub listener: String,
+    /// The advertised host.
+    pub host: String,
+    /// The advertised port.
+    pub port: u16,
+}
+
+/// What a setting belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ConfigResource {
+    /// A topic, by its id: a topic of the same name made later has none of its settings.
+    Topic(TopicId),
+    /// One broker.
+    Broker(BrokerId),
+    /// All brokers that do not set it themselves.
+    BrokerDefault,
+    /// A group, which need not exist.
+    Group(String),
+}
+
+/// Whom a quota is for: entity types (`user`, `client-id`, `ip`) with names; no name is the type's default.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct QuotaEntity(pub Vec<(String, Option<String>)>);
+
+/// Why bytes are no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordError {
+    /// There are none.
+    Empty,
+    /// Written by a newer release.
+    Version(u8),
+    /// Of an unknown kind, cut off, or followed by more.
+    Malformed,
+}
+
+impl fmt::Display for RecordError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("an empty metadata record"),
+            Self::Version(version) => {
+                write!(f, "metadata record of version {version}, this release knows {VERSION}")
+            }
+            Self::Malformed => f.write_str("a metadata record that cannot be read"),
+        }
+    }
+}
+
+impl std::error::Error for RecordError {}
+
+impl Record {
+    /// The bytes that are kept in the log.
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_extend(self, vec![VERSION]).expect("records have nothing that postcard cannot write")
+    }
+
+    /// The record of these bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+        let (version, body) = bytes.split_first().ok_or(RecordError::Empty)?;
+        if *version > VERSION {
+            return Err(RecordError::Version(*version));
+        }
+        match postcard::take_from_bytes(body) {
+            Ok((record, [])) => Ok(record),
+            _ => Err(RecordError::Malformed),
+        }
+    }
+}
+
+impl PartitionState {
+    /// A new partition of these replicas: the first that can leads.
+    pub fn new(replicas: Vec<BrokerId>, isr: Vec<BrokerId>) -> Self {
+        let leader = isr.first().copied();
+        Self {
+            replicas,
+            isr,
+            elr: Vec::new(),
+            leader,
+            leader_epoch: LeaderEpoch(0),
+            partition_epoch: PartitionEpoch(0),
+        }
+    }
+
+    /// The state after `leader` was elected.
+    #[must_use]
+    pub fn elect(&self, leader: BrokerId) -> Self {
+        Self {
+            leader: Some(leader),
+            leader_epoch: LeaderEpoch(self.leader_epoch.0 + 1),
+            partition_epoch: PartitionEpoch(self.partition_epoch.0 + 1),
+            ..self.clone()
+        }
+    }
+}
+
+impl BrokerRegistration {
+    /// Where the broker is reached by clients of this listener.
+    pub fn endpoint(&self, listener: &str) -> Option<&Endpoint> {
+        self.endpoints.iter().find(|endpoint| endpoint.listener.eq_ignore_ascii_case(listener))
+    }
+
+    /// Whether it may lead and be in an ISR.
+    pub fn is_active(&self) -> bool {
+        self.state == BrokerState::Active
+    }
+}
+
+/// A partition of a topic.
+pub(super) const fn at(topic_id: TopicId, partition: i32) -> TopicPartition {
+    TopicPartition { topic_id, partition: PartitionIndex(partition) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One of each kind.
+    pub(crate) fn samples() -> Vec<Record> {
+        let id = TopicId([7; 16]);
+        let broker = BrokerId(1);
+        let state = PartitionState::new(vec![broker, BrokerId(2)], vec![broker]);
+        let registration = BrokerRegistration {
+            incarnation: [9; 16],
+            epoch: BrokerEpoch(5),
+            endpoints: vec![Endpoint { listener: "PLAINTEXT".into(), host: "::1".into(), port: 9092 }],
+            rack: Some("r".into()),
+            state: BrokerState::Fenced,
+        };
+        vec![
+            Record::Cluster { id: "c".into() },
+            Record::Topic { id, name: "t".into() },
+            Record::RemoveTopic { id },
+            Record::Partition { partition: at(id, 3), state: state.clone() },
+            Record::PartitionChange { partition: at(id, 3), state: state.elect(BrokerId(2)) },
+            Record::Config { resource: ConfigResource::Topic(id), name: "n".into(), value: Some("v".into()) },
+            Record::ClientQuota {
+                entity: QuotaEntity(vec![("user".into(), None)]),
+                key: "producer_byte_rate".into(),
+                value: Some(1.5),
+            },
+            Record::RegisterBroker { id: broker, registration },
+            Record::BrokerChange { id: broker, epoch: BrokerEpoch(5), state: BrokerState::Active },
+            Record::UnregisterBroker { id: broker, epoch: BrokerEpoch(5) },
+            Record::ProducerIds { next: ProducerId(1000) },
+            Record::Feature { name: "f".into(), level: 1 },
+        ]
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    /// Bytes on the disks of released versions. Lines are added here, never changed.
+    const GOLDEN: &[&str] = &[
+        "00000163",
+        "0001{7}0174",
+        "0002{7}",
+        "0003{7}0602020401020001020000",
+        "0004{7}0602020401020001040202",
+        "000500{7}016e010176",
+        "0006010475736572001270726f64756365725f627974655f7261746501000000000000f83f",
+        "000702{9}0a0109504c41494e54455854033a3a31844701017200",
+        "0008020a01",
+        "0009020a",
+        "000ad00f",
+        "000b016602",
+    ];
+
+    #[test]
+    fn bytes_of_released_versions_are_read_and_written() {
+        let seven = "07".repeat(16);
+        let nine = "09".repeat(16);
+        let samples = samples();
+        assert_eq!(
+            samples.len(),
+            GOLDEN.len(),
+            "{:#?}",
+            samples.iter().map(|r| hex(&r.encode())).collect::<Vec<_>>()
+        );
+        for (record, golden) in samples.iter().zip(GOLDEN) {
+            let golden = golden.replace("{7}", &seven).replace("{9}", &nine);
+            assert_eq!(hex(&record.encode()), golden, "{record:?}");
+            assert_eq!(Record::decode(&record.encode()).as_ref(), Ok(record));
+        }
+    }
+
+    #[test]
+    fn what_is_no_record_is_refused() {
+        assert_eq!(Record::decode(&[]), Err(RecordError::Empty));
+        assert_eq!(Record::decode(&[1, 0]), Err(RecordError::Version(1)));
+        assert_eq!(Record::decode(&[0, 99]), Err(RecordError::Malformed));
+        for record in samples() {
+            let mut bytes = record.encode();
+            bytes.push(0);
+            assert_eq!(Record::decode(&bytes), Err(RecordError::Malformed), "{record:?}");
+            bytes.truncate(bytes.len() - 2);
+            assert_eq!(Record::decode(&bytes), Err(RecordError::Malformed), "{record:?}");
+        }
+        // a length of 2^63 of which nothing follows
+        assert_eq!(
+            Record::decode(&[0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]),
+            Err(RecordError::Malformed)
+        );
+    }
+}
