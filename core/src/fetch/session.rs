@@ -387,14 +387,38 @@ mod tests {
 
     #[test]
     fn whoever_got_something_waits_behind_the_others() {
-        let mut set = FetchSet::new((0..3).map(|p| want(p, 0))).unwrap();
+        let mut set = FetchSet::new((0..4).map(|p| want(p, 0))).unwrap();
+        let fed = Answer { bytes: 10, ..quiet(1) };
         let work = set.take_dirty();
-        set.answer(work[0].0, Answer { bytes: 10, ..quiet(1) });
-        set.answer(work[1].0, Answer { is_cut: true, ..quiet(1) });
-        set.answer(work[2].0, quiet(1));
+        assert!(set.arm(work[3].0));
+        set.answer(work[0].0, fed);
+        set.answer(work[1].0, fed);
+        set.answer(work[2].0, Answer { is_cut: true, ..quiet(1) });
+        set.answer(work[3].0, quiet(1));
         set.update(want(0, 7)).unwrap();
         set.assert_invariants();
-        assert_eq!(partitions(&set.take_dirty()), [1, 0], "cut off first, fed last, idle not at all");
+        assert_eq!(partitions(&set.take_dirty()), [2, 0, 1], "cut off first, fed last, idle not at all");
+        set.answer(work[0].0, fed);
+        set.begin();
+        assert_eq!(
+            partitions(&set.take_dirty()),
+            [2, 1, 0],
+            "who was fed longest ago before who was just fed"
+        );
+        set.assert_invariants();
+    }
+
+    #[test]
+    fn without_a_watch_a_quiet_partition_is_read_again() {
+        let mut set = FetchSet::new([want(0, 0), want(1, 0)]).unwrap();
+        let work = set.take_dirty();
+        assert!(set.arm(work[1].0));
+        set.answer(work[0].0, quiet(5));
+        set.answer(work[1].0, quiet(5));
+        assert_eq!(partitions(&set.take_dirty()), [0], "else its news would be lost");
+        set.wake(work[1].0);
+        set.assert_invariants();
+        assert_eq!(partitions(&set.take_dirty()), [1]);
     }
 
     #[test]

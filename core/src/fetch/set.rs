@@ -2,7 +2,7 @@
 
 use crate::error_code::ErrorCode;
 use crate::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How many partitions a session may gather.
@@ -74,6 +74,8 @@ struct Entry {
     /// What the client was told last; −1 if nothing.
     told_high_watermark: Offset,
     told_log_start: Offset,
+    /// Which of the set's answers with records was this partition's last; 0 for none.
+    fed_at: u64,
 }
 
 /// The partitions of one fetch, or of one session over many fetches.
@@ -85,9 +87,11 @@ pub struct FetchSet {
     entries: Vec<Option<Entry>>,
     free: Vec<Slot>,
     index: BTreeMap<(TopicKey, PartitionIndex), Slot>,
-    /// In reading order. May hold places that are dirty no longer; those are passed over.
-    dirty: VecDeque<Slot>,
+    /// In reading order: first who was never given records, then who was fed longest ago.
+    dirty: BTreeSet<(u64, Slot)>,
     taken: BTreeSet<Slot>,
+    /// Counts answers with records.
+    meals: u64,
 }
 
 impl FetchSet {
@@ -110,7 +114,7 @@ impl FetchSet {
         self.index.is_empty()
     }
 
-    /// Adds a partition or changes what is wanted of it. It is read next time, behind those already waiting.
+    /// Adds a partition or changes what is wanted of it. It is read next time.
     pub fn update(&mut self, partition: FetchPartition) -> Result<Slot, ErrorCode> {
         let key = (partition.topic.clone(), partition.partition);
         if let Some(slot) = self.index.get(&key).copied() {
@@ -131,9 +135,10 @@ impl FetchSet {
             is_armed: false,
             told_high_watermark: Offset(-1),
             told_log_start: Offset(-1),
+            fed_at: 0,
         });
         self.index.insert(key, slot);
-        self.dirty.push_back(slot);
+        self.dirty.insert((0, slot));
         Ok(slot)
     }
 
@@ -142,28 +147,29 @@ impl FetchSet {
         let slot = self.index.remove(&(topic.clone(), partition))?;
         let entry = self.entries[slot.0 as usize].take().expect("an indexed slot has an entry");
         self.taken.remove(&slot);
+        self.dirty.remove(&(entry.fed_at, slot));
         self.free.push(slot);
         entry.is_armed.then_some(slot)
     }
 
     /// Starts a fetch: what an earlier one took and did not answer is dirty again.
     pub(super) fn begin(&mut self) {
-        for slot in std::mem::take(&mut self.taken).into_iter().rev() {
-            self.entry_mut(slot).mark = Mark::Dirty;
-            self.dirty.push_front(slot);
+        for slot in std::mem::take(&mut self.taken) {
+            let entry = self.entry_mut(slot);
+            entry.mark = Mark::Dirty;
+            let fed_at = entry.fed_at;
+            self.dirty.insert((fed_at, slot));
         }
     }
 
     /// The partitions worth reading, in fair order. Each is to be answered, or taken again by a later fetch.
     pub fn take_dirty(&mut self) -> Vec<(Slot, FetchPartition)> {
         let mut work = Vec::with_capacity(self.dirty.len());
-        for slot in self.dirty.drain(..) {
-            let entry = self.entries[slot.0 as usize].as_mut().filter(|entry| entry.mark == Mark::Dirty);
-            if let Some(entry) = entry {
-                entry.mark = Mark::Taken;
-                self.taken.insert(slot);
-                work.push((slot, entry.partition.clone()));
-            }
+        for (_, slot) in std::mem::take(&mut self.dirty) {
+            let entry = self.entry_mut(slot);
+            entry.mark = Mark::Taken;
+            work.push((slot, entry.partition.clone()));
+            self.taken.insert(slot);
         }
         work
     }
@@ -195,8 +201,8 @@ impl FetchSet {
 
     /// Whether a partition goes into the response: it has records, an error, or ends the client was not told.
     ///
-    /// What has records or an error stays dirty, behind the others: until the client moves its position, the
-    /// next fetch tells the same again.
+    /// What has records or an error stays dirty: until the client moves its position, the next fetch tells the
+    /// same again. Without a watch on it a partition stays dirty, too, for no one would tell of its news.
     pub fn answer(&mut self, slot: Slot, answer: Answer) -> bool {
         let Some(entry) = self.entries.get_mut(slot.0 as usize).and_then(Option::as_mut) else {
             return false;
@@ -208,14 +214,18 @@ impl FetchSet {
         // after an error the client is told the ends again
         entry.told_high_watermark = if answer.is_urgent { Offset(-1) } else { answer.high_watermark };
         entry.told_log_start = answer.log_start;
-        let is_taken = entry.mark == Mark::Taken;
-        if is_taken {
-            let stays = answer.bytes > 0 || answer.is_urgent || answer.is_cut;
+        let stays = answer.bytes > 0 || answer.is_urgent || answer.is_cut || !entry.is_armed;
+        if answer.bytes > 0 {
+            self.meals += 1;
+            let fed_before = std::mem::replace(&mut entry.fed_at, self.meals);
+            if self.dirty.remove(&(fed_before, slot)) {
+                self.dirty.insert((entry.fed_at, slot));
+            }
+        }
+        if entry.mark == Mark::Taken {
             entry.mark = if stays { Mark::Dirty } else { Mark::Clean };
-            if stays && answer.bytes == 0 && !answer.is_urgent {
-                self.dirty.push_front(slot); // it was only cut off: it comes first next time
-            } else if stays {
-                self.dirty.push_back(slot);
+            if stays {
+                self.dirty.insert((entry.fed_at, slot));
             }
             self.taken.remove(&slot);
         }
@@ -224,14 +234,10 @@ impl FetchSet {
 
     fn soil(&mut self, slot: Slot) {
         let entry = self.entry_mut(slot);
-        match entry.mark {
-            Mark::Dirty => {}
-            Mark::Clean | Mark::Taken => {
-                entry.mark = Mark::Dirty;
-                self.taken.remove(&slot);
-                self.dirty.push_back(slot);
-            }
-        }
+        entry.mark = Mark::Dirty;
+        let fed_at = entry.fed_at;
+        self.taken.remove(&slot);
+        self.dirty.insert((fed_at, slot));
     }
 
     fn entry_mut(&mut self, slot: Slot) -> &mut Entry {
@@ -241,11 +247,15 @@ impl FetchSet {
     /// Panics if marks and lists contradict each other.
     pub fn assert_invariants(&self) {
         assert_eq!(self.index.len() + self.free.len(), self.entries.len(), "each place is used or free");
+        assert!(
+            self.dirty.len() + self.taken.len() <= self.index.len(),
+            "only partitions are dirty or taken"
+        );
         for (at, entry) in self.entries.iter().enumerate() {
             let slot = Slot(at as u32);
             let mark = entry.as_ref().map(|entry| entry.mark);
-            let is_queued = self.dirty.contains(&slot);
-            assert!(mark != Some(Mark::Dirty) || is_queued, "{slot:?} is dirty, so it will be read");
+            let is_queued = entry.as_ref().is_some_and(|entry| self.dirty.contains(&(entry.fed_at, slot)));
+            assert_eq!(is_queued, mark == Some(Mark::Dirty), "{slot:?} is listed as dirty");
             assert_eq!(self.taken.contains(&slot), mark == Some(Mark::Taken), "{slot:?} is listed as taken");
         }
     }
