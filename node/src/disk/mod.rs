@@ -162,6 +162,16 @@ pub trait DiskFile: Debug + Send + Sync {
         self.read_at(buf, position).map(Some)
     }
 
+    /// As [`DiskFile::append`] where the caller waits for the outcome: small files and background work.
+    fn write_now(&self, position: u64, bytes: &[u8]) -> io::Result<()> {
+        self.append(position, &[IoSlice::new(bytes)]).now()
+    }
+
+    /// As [`DiskFile::sync`] where the caller waits for the outcome.
+    fn sync_now(&self) -> io::Result<()> {
+        self.sync().now()
+    }
+
     /// The file's length.
     fn len(&self) -> io::Result<u64>;
 
@@ -222,8 +232,8 @@ pub fn read_all(disk: &dyn Disk, path: &Path, len_max: u64) -> io::Result<Vec<u8
 pub fn replace_file(disk: &dyn Disk, path: &Path, content: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
     let file = disk.open(&new, OpenMode::CreateEmpty)?;
-    file.append(0, &[IoSlice::new(content)]).now()?;
-    file.sync().now()?;
+    file.write_now(0, content)?;
+    file.sync_now()?;
     drop(file);
     disk.rename(&new, path)?;
     let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;

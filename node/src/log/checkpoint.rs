@@ -30,6 +30,8 @@ pub struct RecoveryPoint {
     pub log_start: Offset,
     /// Everything below is on the device: what is missing or bad there is corruption, never a torn tail.
     pub flushed: Offset,
+    /// Everything below has been compacted, as far as the topic's policy is that.
+    pub cleaned: Offset,
 }
 
 /// What the process before left behind.
@@ -54,8 +56,8 @@ pub struct RecoveryPoints {
     disk: Arc<dyn Disk>,
     path: PathBuf,
     content: Mutex<Content>,
-    /// Held across a write, so that an older content never replaces a newer one.
-    writing: Mutex<()>,
+    /// What the file says of each log. Held across a write, so that an older content never replaces a newer one.
+    written: Mutex<BTreeMap<TopicPartition, Offset>>,
 }
 
 impl RecoveryPoints {
@@ -87,7 +89,7 @@ impl RecoveryPoints {
         };
         content.is_clean = false;
         content.page_cache_id = page_cache_id;
-        let points = Self { disk, path, content: Mutex::new(content), writing: Mutex::default() };
+        let points = Self { disk, path, content: Mutex::new(content), written: Mutex::default() };
         points.write()?;
         Ok((Arc::new(points), last_run))
     }
@@ -114,9 +116,27 @@ impl RecoveryPoints {
 
     /// Replaces the file by what is noted now. Returns once it is on the device.
     pub fn write(&self) -> Result<(), LogError> {
-        let _writing = lock(&self.writing);
-        let bytes = encode(&lock(&self.content));
-        replace_file(&*self.disk, &self.path, &bytes).map_err(LogError::io("write", &self.path))
+        self.write_locked(&mut lock(&self.written))
+    }
+
+    fn write_locked(&self, written: &mut BTreeMap<TopicPartition, Offset>) -> Result<(), LogError> {
+        let (bytes, flushed) = {
+            let content = lock(&self.content);
+            let flushed = content.points.iter().map(|(tp, point)| (*tp, point.flushed)).collect();
+            (encode(&content), flushed)
+        };
+        replace_file(&*self.disk, &self.path, &bytes).map_err(LogError::io("write", &self.path))?;
+        *written = flushed;
+        Ok(())
+    }
+
+    /// Writes the file unless it already says that the log is flushed up to `end`.
+    pub(super) fn ensure_flushed(&self, tp: TopicPartition, end: Offset) -> Result<(), LogError> {
+        let mut written = lock(&self.written);
+        if written.get(&tp).is_some_and(|flushed| *flushed >= end) {
+            return Ok(());
+        }
+        self.write_locked(&mut written)
     }
 
     /// The last write of a process that has flushed and noted every log.
@@ -136,6 +156,7 @@ impl RecoveryPoints {
                 Some(point) if point.flushed > end || point.log_start > end => {
                     point.flushed = point.flushed.min(end);
                     point.log_start = point.log_start.min(end);
+                    point.cleaned = point.cleaned.min(end);
                 }
                 _ => return Ok(()),
             }
@@ -195,7 +216,7 @@ mod tests {
     }
 
     fn point(at: i64) -> RecoveryPoint {
-        RecoveryPoint { log_start: Offset(0), flushed: Offset(at) }
+        RecoveryPoint { log_start: Offset(0), flushed: Offset(at), cleaned: Offset(0) }
     }
 
     #[test]

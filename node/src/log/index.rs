@@ -18,7 +18,7 @@ use highwater_core::batch::{BatchHeader, crc32c};
 use highwater_core::ids::{LeaderEpoch, Offset, TopicPartition};
 use highwater_core::time::Timestamp;
 use std::io::{self, IoSlice};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"HWINDEX1";
@@ -297,6 +297,19 @@ impl Index {
         self.saved += self.unsaved.len();
         self.unsaved.clear();
         Ok(())
+    }
+
+    /// Where the file is or will be.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Follows a rename that has been made.
+    pub(super) fn moved_to(&mut self, path: &Path) {
+        self.path = path.to_owned();
+        if let Some(file) = &self.file {
+            file.moved_to(path);
+        }
     }
 
     /// The file, if one was made.

@@ -11,14 +11,16 @@
 //! | read | [`Log::read`], [`Log::batches_from`], [`Log::offset_for_timestamp`], [`Log::max_timestamp_offset`] |
 //! | make durable | [`Log::flush_job`] under the lock, [`FlushJob::run`] outside, [`Log::flushed`] under the lock |
 //! | cut | [`Log::truncate_to`], [`Log::advance_log_start`], [`Log::retention_cut`] |
+//! | compact | [`Log::plan_cleaning`], [`Cleaning::step`] outside the lock, [`Log::swap_cleaned`] |
 //!
 //! Files: [`segment`] and [`index`] (one segment), [`scan`] (walking batches), [`recovery`] (opening), [`flush`],
-//! [`checkpoint`] (recovery points), [`data_dir`] (the directory of all logs), [`file`] (descriptors).
+//! [`cleaner`], [`checkpoint`] (recovery points), [`data_dir`] (the directory of all logs), [`file`] (descriptors).
 //!
 //! **Invariant.** After a write or sync error nothing is appended any more ([`LogError::Poisoned`]), and nothing
 //! below the recovery point is ever cut away because it does not parse (ST-01, ST-05, ST-06).
 
 mod checkpoint;
+mod cleaner;
 mod config;
 mod data_dir;
 mod error;
@@ -32,6 +34,7 @@ mod scan;
 mod segment;
 
 pub use checkpoint::{LastRun, RECOVERY_POINTS_FILE, RecoveryPoint, RecoveryPoints};
+pub use cleaner::{Cleaning, CleaningRules, CleaningStats, CleaningStep};
 pub use config::LogConfig;
 pub use data_dir::{DataDir, DataDirConfig, DataDirError, FORMAT_VERSION, FoundLog};
 pub use error::{Corruption, LogError};
@@ -67,6 +70,8 @@ pub struct Log {
     /// In the order of offsets; the last one is active. Never empty.
     segments: Vec<Segment>,
     log_start: Offset,
+    /// Up to here of each key only the newest record is left.
+    cleaned: Offset,
     /// The epoch of the last batch.
     epoch: LeaderEpoch,
     flush: flush::FlushState,
@@ -339,6 +344,7 @@ impl Log {
             segment.truncate(position, end)?;
         }
         self.log_start = self.log_start.min(end);
+        self.cleaned = self.cleaned.min(end);
         self.epoch = self.last_epoch()?;
         Ok(())
     }
@@ -368,6 +374,7 @@ impl Log {
         }
         self.add_segment(offset, now)?;
         self.log_start = offset;
+        self.cleaned = offset;
         self.epoch = LeaderEpoch::NONE;
         Ok(())
     }
@@ -440,7 +447,6 @@ impl Log {
 
     /// Takes note of log start and flushed end for the next write of the recovery points.
     fn note_point(&self) {
-        let point = RecoveryPoint { log_start: self.log_start, flushed: self.flush.through() };
-        self.points.note(self.tp, point);
+        self.points.note(self.tp, self.recovery_point());
     }
 }

@@ -122,6 +122,7 @@ impl Opening<'_> {
             config: self.config,
             segments,
             log_start: point.log_start.min(end),
+            cleaned: point.cleaned.min(end),
             epoch,
             flush: FlushState::new(point.flushed.min(end), known.is_none() || self.is_new),
             recent: VecDeque::new(),
@@ -195,7 +196,7 @@ impl Opening<'_> {
         match (known, first) {
             (None, first) => {
                 let start = first.unwrap_or(Offset::ZERO);
-                Ok(RecoveryPoint { log_start: start, flushed: start })
+                Ok(RecoveryPoint { log_start: start, flushed: start, cleaned: start })
             }
             (Some(point), Some(first)) if first <= point.log_start => Ok(point),
             (Some(point), None) if point.flushed <= point.log_start => Ok(point),

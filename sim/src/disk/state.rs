@@ -260,6 +260,17 @@ impl State {
         Submitted::Pending(id)
     }
 
+    fn sync(&mut self, inode: u64) -> io::Result<()> {
+        let fails = self.rng.happens(self.faults.sync_error_permille);
+        let inode = self.contents.inode_mut(inode);
+        if fails {
+            inode.fail_sync();
+            return Err(io::Error::other("injected sync error"));
+        }
+        inode.sync();
+        Ok(())
+    }
+
     fn append(&mut self, inode: u64, at: usize, bytes: &[u8]) -> io::Result<()> {
         let used: usize = self.contents.inodes.values().map(Inode::len).sum();
         let len = self.contents.inode_mut(inode).len();
@@ -524,19 +535,19 @@ impl DiskFile for SimFile {
     fn sync(&self) -> Submitted<()> {
         let mut submitted = None;
         let result = self.disk.change(|state| {
-            let fails = state.rng.happens(state.faults.sync_error_permille);
-            let inode = state.contents.inode_mut(self.inode);
-            let result = if fails {
-                inode.fail_sync();
-                Err(io::Error::other("injected sync error"))
-            } else {
-                inode.sync();
-                Ok(())
-            };
+            let result = state.sync(self.inode);
             submitted = Some(state.submit(result));
             Ok(())
         });
         submitted.unwrap_or(Submitted::Done(result))
+    }
+
+    fn write_now(&self, position: u64, bytes: &[u8]) -> io::Result<()> {
+        self.disk.change(|state| state.append(self.inode, position as usize, bytes))
+    }
+
+    fn sync_now(&self) -> io::Result<()> {
+        self.disk.change(|state| state.sync(self.inode))
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {
