@@ -488,9 +488,10 @@ impl<C: Coordinator> Machine for CoordinatorShard<C> {
         {
             self.load(epoch, out);
         }
-        while let Role::Active(active) = &mut self.role
-            && let Some(timer) = active.timers.pop_due(now.mono)
-        {
+        // a deadline that is armed again for right now has its turn at the next call
+        for _ in 0..self.timers_len() {
+            let Role::Active(active) = &mut self.role else { break };
+            let Some(timer) = active.timers.pop_due(now.mono) else { break };
             let mut plan = Plan::default();
             self.coordinator.plan_timeout(now, &mut active.volatile, &active.durable, timer, &mut plan);
             self.carry_out(now, plan, out);

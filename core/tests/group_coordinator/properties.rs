@@ -22,7 +22,7 @@ const CLIENTS: [&str; 5] = ["a", "b", "c", "i-d", "i-e"];
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Join { client: usize, group: usize, keep_id: bool, protocol: bool, version: i16 },
+    Join { client: usize, group: usize, keep_id: bool, protocol: bool, version: i16, rebalance_ms: i32 },
     Sync { client: usize, group: usize },
     Heartbeat { client: usize, group: usize },
     Leave { client: usize, group: usize },
@@ -40,8 +40,8 @@ fn step() -> impl Strategy<Value = Step> {
     let (client, group) = (0..CLIENTS.len(), 0..GROUPS.len());
     let both = (client, group.clone());
     prop_oneof![
-        12 => (both.clone(), prop::bool::weighted(0.8), prop::bool::weighted(0.1), prop_oneof![Just(3i16), Just(8), Just(9)])
-            .prop_map(|((client, group), keep_id, protocol, version)| Step::Join { client, group, keep_id, protocol, version }),
+        12 => (both.clone(), prop::bool::weighted(0.8), prop::bool::weighted(0.1), prop_oneof![Just(3i16), Just(8), Just(9)], prop_oneof![4 => Just(30_000), 1 => Just(0)])
+            .prop_map(|((client, group), keep_id, protocol, version, rebalance_ms)| Step::Join { client, group, keep_id, protocol, version, rebalance_ms }),
         10 => both.clone().prop_map(|(client, group)| Step::Sync { client, group }),
         5 => both.clone().prop_map(|(client, group)| Step::Heartbeat { client, group }),
         2 => both.clone().prop_map(|(client, group)| Step::Leave { client, group }),
@@ -68,7 +68,7 @@ struct Told {
 /// What was asked, until it is answered.
 enum Asked {
     By { client: usize, group: usize, generation: i32 },
-    Commit { group: usize, offset: i64 },
+    Commit { group: usize, offset: i64, deletions: u32 },
     Fetch { at_least: Option<i64> },
     Other,
 }
@@ -83,6 +83,8 @@ struct World {
     offset_last: i64,
     /// The highest acknowledged offset of each group, unless someone may have deleted it since.
     acknowledged: BTreeMap<usize, i64>,
+    /// How many requests to delete offsets were sent.
+    deletions: u32,
     assigned: BTreeMap<(usize, i32, String), String>,
 }
 
@@ -104,6 +106,7 @@ impl World {
             uuid_last: 0,
             offset_last: 0,
             acknowledged: BTreeMap::new(),
+            deletions: 0,
             assigned: BTreeMap::new(),
         }
     }
@@ -142,7 +145,7 @@ impl World {
                     String::new()
                 };
                 let line = format!("commit {} t:0:{offset}{who}", GROUPS[group]);
-                self.ask(&line, Asked::Commit { group, offset });
+                self.ask(&line, Asked::Commit { group, offset, deletions: self.deletions });
             }
             Step::Fetch { group } => {
                 let at_least = self.acknowledged.get(&group).copied();
@@ -190,7 +193,7 @@ impl World {
         let instance = if name.starts_with("i-") { format!(" instance={name}") } else { String::new() };
         let who = format!("member={} generation={}{instance}", told.member_id, told.generation);
         let line = match step {
-            Step::Join { keep_id, protocol, version, .. } => {
+            Step::Join { keep_id, protocol, version, rebalance_ms, .. } => {
                 let member = if keep_id && !told.member_id.is_empty() {
                     format!(" member={}", told.member_id)
                 } else {
@@ -198,7 +201,7 @@ impl World {
                 };
                 let protocols = if protocol { "sticky:t,range:t+u" } else { "range:t" };
                 format!(
-                    "join {} client={name} v={version} session=10000 rebalance=30000 protocols={protocols}{member}{instance}",
+                    "join {} client={name} v={version} session=10000 rebalance={rebalance_ms} protocols={protocols}{member}{instance}",
                     GROUPS[group]
                 )
             }
@@ -229,6 +232,7 @@ impl World {
             4 => self.acknowledged.clear(),
             _ => {}
         }
+        self.deletions += u32::from(what >= 2);
         self.ask(&line, Asked::Other);
     }
 
@@ -287,11 +291,12 @@ impl World {
                     );
                 }
             }
-            (Asked::Commit { group, offset }, GroupReply::OffsetCommit(answer)) => {
-                if answer.topics[0].partitions[0].error_code == ErrorCode::None {
-                    let acknowledged = self.acknowledged.entry(group).or_default();
-                    *acknowledged = offset.max(*acknowledged);
-                }
+            (Asked::Commit { group, offset, deletions }, GroupReply::OffsetCommit(answer))
+                if answer.topics[0].partitions[0].error_code == ErrorCode::None
+                    && deletions == self.deletions =>
+            {
+                let acknowledged = self.acknowledged.entry(group).or_default();
+                *acknowledged = offset.max(*acknowledged);
             }
             (Asked::Fetch { at_least: Some(at_least) }, GroupReply::OffsetFetch(answer))
                 if answer.error_code == ErrorCode::None =>

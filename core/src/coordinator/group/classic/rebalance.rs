@@ -9,6 +9,9 @@ use super::super::{GroupEvent, GroupReply, GroupTimer, Turn, records};
 use super::{ClassicGroup, ClassicGroupState, InitialDelay, millis};
 use crate::ids::Token;
 
+/// How long to wait at least for the first of a group's silent members; they may have allowed no time at all.
+const REJOIN_WAIT_MIN: Duration = Duration::from_secs(1);
+
 impl Turn<'_> {
     /// Takes up a group that was loaded: every member has its whole session time to show itself.
     pub(in super::super) fn resume(&mut self, group: &mut ClassicGroup) {
@@ -95,7 +98,7 @@ impl Turn<'_> {
         }
         if !elect_leader(group) {
             // nobody but silent static members: wait until they come back or their sessions end
-            return self.arm_join(group, group.rebalance_timeout());
+            return self.arm_join(group, group.rebalance_timeout().max(REJOIN_WAIT_MIN));
         }
         next_generation(group);
         let protocol = group.select_protocol();
