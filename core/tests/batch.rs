@@ -440,3 +440,56 @@ proptest! {
         prop_assert!(validate_with(&mut scratch, next.bytes().clone(), &rules()).is_ok(), "the scratch is clean");
     }
 }
+
+/// Batches that Apache Kafka's Java client wrote, one per codec.
+fn java_batches() -> Vec<(Codec, Bytes)> {
+    let lines = include_str!("golden/java_batches.txt").lines().filter(|line| !line.starts_with('#'));
+    let batches = lines.map(|line| {
+        let (name, hex) = line.split_once(' ').unwrap();
+        let codec = *CODECS.iter().find(|codec| codec.name() == name).unwrap();
+        let bytes = hex.as_bytes().chunks(2).map(|pair| {
+            let pair = std::str::from_utf8(pair).unwrap();
+            u8::from_str_radix(pair, 16).unwrap()
+        });
+        (codec, bytes.collect())
+    });
+    batches.collect()
+}
+
+#[test]
+fn batches_of_the_java_client_are_taken_and_read() {
+    let batches = java_batches();
+    assert_eq!(batches.len(), CODECS.len());
+    for (codec, bytes) in &batches {
+        let taken = validate(bytes.clone(), &rules()).unwrap();
+        let header = taken.header();
+        assert_eq!(taken.bytes().as_ptr(), bytes.as_ptr(), "{codec:?}: kept as sent");
+        assert_eq!(header.attributes.codec(), Ok(*codec));
+        assert_eq!((header.producer_id, header.producer_epoch), (ProducerId(4711), ProducerEpoch(2)));
+        assert_eq!((header.base_sequence, header.last_sequence()), (Sequence(9), Sequence(11)));
+        assert_eq!(header.max_timestamp, Timestamp(NOW.0 + 5));
+        let header_of_first = Header { key: "h".into(), value: Some("x".into()) };
+        let want = [
+            (NOW.0, Some("k1"), Some("value one value one value one"), vec![header_of_first]),
+            (NOW.0 + 5, None, None, vec![]),
+            (NOW.0 + 3, Some(""), Some(""), vec![]),
+        ];
+        for (record, (time, key, value, headers)) in all(bytes).iter().zip(want) {
+            assert_eq!(record.timestamp, Timestamp(time));
+            assert_eq!(record.key.as_deref(), key.map(str::as_bytes));
+            assert_eq!(record.value.as_deref(), value.map(str::as_bytes));
+            assert_eq!(record.headers, headers);
+        }
+    }
+}
+
+#[test]
+fn the_builder_writes_what_java_writes() {
+    let (_, java) = java_batches().into_iter().find(|(codec, _)| *codec == Codec::None).unwrap();
+    let mut builder = Builder::new(Codec::None).idempotent(ProducerId(4711), ProducerEpoch(2), Sequence(9));
+    let header = Header { key: "h".into(), value: Some("x".into()) };
+    builder.push(NOW, Some(b"k1"), Some(b"value one value one value one"), &[header]);
+    builder.push(Timestamp(NOW.0 + 5), None, None, &[]);
+    builder.push(Timestamp(NOW.0 + 3), Some(b""), Some(b""), &[]);
+    assert_eq!(builder.build().bytes(), &java);
+}

@@ -1,7 +1,7 @@
 //! Writes batches: those of the broker itself (coordinators, metadata), of its own client, and of the cleaner.
 
 use super::compression::{self, Codec, Compression};
-use super::header::{Attributes, BatchHeader, TimestampType};
+use super::header::{Attributes, BatchHeader};
 use super::records::{Header, Record};
 use super::validate::ValidBatch;
 use super::{HEADER_BYTES, LENGTH_OVERHEAD_BYTES, varint};
@@ -135,9 +135,6 @@ impl Builder {
     /// Seals the batch, which must have a record unless it retains an original's offsets.
     pub fn build(mut self) -> ValidBatch {
         assert!(self.retains || !self.is_empty(), "a batch has at least one record");
-        if self.retains && self.header.attributes.timestamp_type() == TimestampType::LogAppendTime {
-            self.header.max_timestamp = self.header.max_timestamp.max(Timestamp::NONE);
-        }
         let mut bytes = if self.compression.codec == Codec::None || self.is_empty() {
             let mut bytes = vec![0; HEADER_BYTES];
             bytes.extend_from_slice(&self.records);

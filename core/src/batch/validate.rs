@@ -253,7 +253,7 @@ impl RecordCheck<'_> {
         if checked && (now.ms_since(timestamp) > before || timestamp.ms_since(now) > after) {
             let (from, to) = (now.0.saturating_sub(before), now.0.saturating_add(after));
             self.errors.push(index, true, || {
-                format!("Timestamp {timestamp:?} is out of range. It should be within [{from}, {to}]")
+                format!("Timestamp {} is out of range. It should be within [{from}, {to}]", timestamp.0)
             });
         }
     }
