@@ -363,3 +363,26 @@ impl std::fmt::Display for ErrorCode {
 }
 
 impl std::error::Error for ErrorCode {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_that_kafka_has_given_out_is_a_code() {
+        let numbers: Vec<_> = ErrorCode::ALL.iter().map(|error| error.code()).collect();
+        assert_eq!(numbers, (-1..=133).collect::<Vec<_>>());
+        for error in ErrorCode::ALL {
+            assert_eq!(ErrorCode::from_code(error.code()), Some(*error));
+        }
+        assert_eq!((ErrorCode::from_code(-2), ErrorCode::from_code(134)), (None, None));
+    }
+
+    #[test]
+    fn errors_print_as_kafka_names_them() {
+        assert_eq!(ErrorCode::NotLeaderOrFollower.to_string(), "NOT_LEADER_OR_FOLLOWER (6)");
+        assert!(
+            ErrorCode::NotLeaderOrFollower.is_retriable() && !ErrorCode::TopicAlreadyExists.is_retriable()
+        );
+    }
+}

@@ -27,7 +27,8 @@ use crate::writer::{EncodeError, Writer};
 /// | `default = -1` | its value in versions without it; else its type's default |
 /// | `records` | bytes that stay a slice of the frame |
 ///
-/// A null that a version cannot express is written as the empty value. A field that a version lacks is not written.
+/// An `Option` without a `default` is none by default. A null that a version cannot express is written as the empty
+/// value. A field that a version lacks is not written.
 pub trait Message: Field {
     /// The versions that are declared.
     const VERSIONS: VersionRange;
