@@ -37,10 +37,19 @@ pub struct Record {
 }
 
 impl Record {
-    /// The record's room in a batch, rounded up: lengths, deltas and attributes take at most 21 bytes.
-    pub fn batch_bytes(&self) -> usize {
-        self.key.len() + self.value.as_ref().map_or(0, Bytes::len) + 21
+    /// The record's room in a batch, rounded up: the varints and the attributes around key and value take at
+    /// most 23 bytes if all records of the batch have one timestamp.
+    pub fn bytes(&self) -> usize {
+        self.key.len() + self.value.as_ref().map_or(0, Bytes::len) + 23
     }
+}
+
+/// The size of a v2 batch's header.
+const BATCH_HEADER_BYTES: usize = 61;
+
+/// The size of a batch of these records, rounded up.
+pub fn batch_bytes<'a>(records: impl IntoIterator<Item = &'a Record>) -> usize {
+    BATCH_HEADER_BYTES + records.into_iter().map(Record::bytes).sum::<usize>()
 }
 
 /// Why a record of the log was not applied.

@@ -20,7 +20,7 @@ use std::time::Duration;
 use highwater_protocol::ErrorCode;
 
 use super::timers::Timers;
-use super::{Coordinator, Plan, Record, ReplayError, ReplyWhen, TimerChange};
+use super::{Coordinator, Plan, Record, ReplayError, ReplyWhen, TimerChange, batch_bytes};
 use crate::guard;
 use crate::ids::{LeaderEpoch, Offset, Token};
 use crate::machine::{Machine, Outbox};
@@ -41,7 +41,7 @@ pub struct ShardConfig {
     pub commit_timeout: Duration,
     /// How long to wait before the log is read again after a failed load.
     pub load_retry: Duration,
-    /// The most bytes of records in one append: `max.message.bytes` of the internal topic.
+    /// The most bytes of one append as a batch: `max.message.bytes` of the internal topic.
     pub append_bytes_max: usize,
 }
 
@@ -448,7 +448,7 @@ impl<C: Coordinator> Active<C> {
         let Some((mut id, mut records)) = self.queue.pop_front() else { return };
         let mut bytes = batch_bytes(&records);
         while let Some((_, more)) = self.queue.front() {
-            bytes += batch_bytes(more);
+            bytes += more.iter().map(Record::bytes).sum::<usize>();
             if bytes > bytes_max {
                 break;
             }
@@ -533,21 +533,17 @@ impl<C: Coordinator> Machine for CoordinatorShard<C> {
     }
 }
 
-fn batch_bytes(records: &[Record]) -> usize {
-    records.iter().map(Record::batch_bytes).sum()
-}
-
 /// Cuts a plan's records into batches. Coordinators refuse what must be atomic and does not fit; what is cut is
 /// a long list of tombstones.
 fn split(records: Vec<Record>, bytes_max: usize) -> Vec<Vec<Record>> {
     let mut batches: Vec<Vec<Record>> = Vec::new();
     let mut bytes = 0;
     for record in records {
-        bytes += record.batch_bytes();
+        bytes += record.bytes();
         match batches.last_mut() {
             Some(batch) if bytes <= bytes_max => batch.push(record),
             _ => {
-                bytes = record.batch_bytes();
+                bytes = batch_bytes([&record]);
                 batches.push(vec![record]);
             }
         }

@@ -21,7 +21,7 @@ pub struct GroupConfig {
     pub offsets_retention: Duration,
     /// `offsets.retention.check.interval.ms`
     pub offsets_retention_check_interval: Duration,
-    /// The most bytes of records that may have to be appended as one: `max.message.bytes` of the internal
+    /// The most bytes of a batch that may have to be appended as one: `max.message.bytes` of the internal
     /// topic. What does not fit is refused.
     pub append_bytes_max: usize,
 }

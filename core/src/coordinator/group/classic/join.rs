@@ -6,6 +6,7 @@ use highwater_protocol::messages::{JoinGroupRequest, JoinGroupResponse, SyncGrou
 use super::super::records::STRING_BYTES_MAX;
 use super::super::{GroupReply, Groups, JoinContext, Turn, records};
 use super::{ClassicGroup, ClassicGroupState, Member};
+use crate::coordinator::batch_bytes;
 use crate::ids::Token;
 
 /// From this version a dynamic member must join twice, with the id of the first answer (KIP-394).
@@ -269,7 +270,8 @@ impl Turn<'_> {
         leader_before: String,
     ) -> bool {
         let record = records::group_record(&group.group_id, &group.to_record());
-        if group.select_protocol() != group.protocol || record.batch_bytes() > self.config.append_bytes_max {
+        if group.select_protocol() != group.protocol || batch_bytes([&record]) > self.config.append_bytes_max
+        {
             return false;
         }
         self.plan.append(record);

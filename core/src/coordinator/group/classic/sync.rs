@@ -8,6 +8,7 @@ use highwater_protocol::messages::{SyncGroupRequest, SyncGroupRequestAssignment,
 
 use super::super::{GroupEvent, GroupReply, GroupTimer, Groups, Turn, records};
 use super::{ClassicGroup, ClassicGroupState};
+use crate::coordinator::batch_bytes;
 use crate::ids::Token;
 
 /// From this version the client says the protocol it believes in (KIP-559).
@@ -83,7 +84,7 @@ impl Turn<'_> {
             member.assignment = given.remove(&member.member_id).unwrap_or_default();
         }
         let record = records::group_record(&group.group_id, &group.to_record());
-        if record.batch_bytes() > self.config.append_bytes_max {
+        if batch_bytes([&record]) > self.config.append_bytes_max {
             // Kafka fails the append and rebalances; so do we, without trying
             self.refuse_assignment(group, ErrorCode::UnknownServerError);
             return self.prepare_rebalance(group, leader, "assigned more than one record can hold");

@@ -17,7 +17,7 @@ use highwater_protocol::{ErrorCode, Uuid};
 use super::classic::{ClassicGroup, ClassicGroupState};
 use super::records::STRING_BYTES_MAX;
 use super::{GroupReply, Groups, Turn, records};
-use crate::coordinator::Record;
+use crate::coordinator::{Record, batch_bytes};
 use crate::guard;
 use crate::ids::{PartitionIndex, Token};
 use crate::time::Timestamp;
@@ -40,7 +40,7 @@ impl Turn<'_> {
             return self.refuse_commit(token, request, error);
         }
         let (records, answer) = self.offset_records(request);
-        if records.iter().map(Record::batch_bytes).sum::<usize>() > self.config.append_bytes_max {
+        if batch_bytes(&records) > self.config.append_bytes_max {
             return self.refuse_commit(token, request, ErrorCode::InvalidCommitOffsetSize);
         }
         if !records.is_empty() {
