@@ -18,6 +18,7 @@
 
 mod admission;
 mod api_table;
+pub mod client;
 mod close;
 mod connection;
 mod counters;

@@ -1,0 +1,354 @@
+//! A cluster as a client sees it: bootstrap addresses, who leads what, one connection per broker, retries.
+
+use super::connection::retry;
+use super::{ClientError, ClientOptions, Connection, Dial};
+use highwater_core::ids::{BrokerId, LeaderEpoch, PartitionIndex};
+use highwater_protocol::messages::{
+    FindCoordinatorRequest, MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseTopic,
+};
+use highwater_protocol::{ErrorCode, Request, Uuid};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How a client treats its cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterOptions {
+    /// For each connection.
+    pub client: ClientOptions,
+    /// Longest time for one call with all its retries (`default.api.timeout.ms`).
+    pub call_max: Duration,
+    /// First pause before a retry (`retry.backoff.ms`).
+    pub retry_backoff: Duration,
+    /// Longest pause before a retry (`retry.backoff.max.ms`).
+    pub retry_backoff_max: Duration,
+    /// Whether asking for a topic may create it (`allow.auto.create.topics`).
+    pub allow_auto_topic_creation: bool,
+}
+
+impl Default for ClusterOptions {
+    fn default() -> Self {
+        Self {
+            client: ClientOptions::default(),
+            call_max: Duration::from_secs(60),
+            retry_backoff: Duration::from_millis(100),
+            retry_backoff_max: Duration::from_secs(1),
+            allow_auto_topic_creation: false,
+        }
+    }
+}
+
+/// Where a broker is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BrokerAddress {
+    /// Name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl BrokerAddress {
+    /// Reads `host:port`, `[v6]:port` included.
+    pub fn parse(address: &str) -> Result<Self, ClientError> {
+        let wrong = || ClientError::Address(address.into());
+        let (host, port) = address.trim().rsplit_once(':').ok_or_else(wrong)?;
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        if host.is_empty() {
+            return Err(wrong());
+        }
+        Ok(Self { host: host.into(), port: port.parse().map_err(|_| wrong())? })
+    }
+}
+
+/// A topic as the metadata last told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// Its name.
+    pub name: String,
+    /// Its id; zero from a broker that has none.
+    pub id: Uuid,
+    /// Its partitions by index.
+    pub partitions: BTreeMap<PartitionIndex, Partition>,
+}
+
+/// A partition as the metadata last told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// Who leads it, if anybody.
+    pub leader: Option<BrokerId>,
+    /// In which epoch.
+    pub leader_epoch: LeaderEpoch,
+}
+
+/// A client's view of a cluster. Cheap to clone; clones share connections and metadata.
+#[derive(Debug)]
+pub struct Cluster<D> {
+    inner: Arc<Inner<D>>,
+}
+
+#[derive(Debug)]
+struct Inner<D> {
+    dial: D,
+    options: ClusterOptions,
+    bootstrap: Vec<BrokerAddress>,
+    view: Mutex<View>,
+}
+
+#[derive(Debug, Default)]
+struct View {
+    cluster_id: Option<String>,
+    controller: Option<BrokerId>,
+    brokers: BTreeMap<BrokerId, BrokerAddress>,
+    topics: BTreeMap<String, Arc<Topic>>,
+    names: BTreeMap<Uuid, String>,
+    connections: BTreeMap<BrokerAddress, Connection>,
+}
+
+impl<D> Clone for Cluster<D> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone() }
+    }
+}
+
+impl<D: Dial> Cluster<D> {
+    /// A view of the cluster that `bootstrap` (`host:port`, separated by commas) belongs to. Connects when first
+    /// used.
+    pub fn new(dial: D, bootstrap: &str, options: ClusterOptions) -> Result<Self, ClientError> {
+        let bootstrap = bootstrap.split(',').map(BrokerAddress::parse).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { inner: Arc::new(Inner { dial, options, bootstrap, view: Mutex::default() }) })
+    }
+
+    /// The options it was made with.
+    pub fn options(&self) -> &ClusterOptions {
+        &self.inner.options
+    }
+
+    /// The cluster's id, once known.
+    pub fn cluster_id(&self) -> Option<String> {
+        self.view().cluster_id.clone()
+    }
+
+    /// The brokers that were last told of.
+    pub fn brokers(&self) -> BTreeMap<BrokerId, BrokerAddress> {
+        self.view().brokers.clone()
+    }
+
+    /// The name of a topic that was last told of with this id.
+    pub fn topic_name(&self, id: Uuid) -> Option<String> {
+        self.view().names.get(&id).cloned()
+    }
+
+    /// Sends to any broker that can be reached, with retries.
+    pub async fn send<R: Request + Sync>(&self, request: &R) -> Result<R::Response, ClientError> {
+        self.retry(|| async { self.any().await?.send(request).await }).await
+    }
+
+    /// Sends to one broker, once. A broker that is not known is asked for.
+    pub async fn send_to<R: Request + Sync>(
+        &self,
+        broker: BrokerId,
+        request: &R,
+    ) -> Result<R::Response, ClientError> {
+        self.broker(broker).await?.send(request).await
+    }
+
+    /// Runs a call again while it fails with an error that may pass, up to [`ClusterOptions::call_max`].
+    pub async fn retry<T, F>(&self, call: impl FnMut() -> F) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        let options = &self.inner.options;
+        let deadline = Instant::now() + options.call_max;
+        retry(deadline, options.retry_backoff, options.retry_backoff_max, call).await
+    }
+
+    /// A connection to `broker`.
+    pub async fn broker(&self, broker: BrokerId) -> Result<Connection, ClientError> {
+        let known = self.view().brokers.get(&broker).cloned();
+        let address = match known {
+            Some(address) => address,
+            None => {
+                self.refresh(Some(&[])).await?;
+                let address = self.view().brokers.get(&broker).cloned();
+                address.ok_or(ClientError::kafka(ErrorCode::BrokerNotAvailable))?
+            }
+        };
+        self.connection(&address).await
+    }
+
+    /// A connection to the controller, or to any broker where none is known.
+    pub async fn controller(&self) -> Result<Connection, ClientError> {
+        self.refresh(Some(&[])).await?;
+        let controller = self.view().controller;
+        match controller {
+            Some(controller) => self.broker(controller).await,
+            None => self.any().await,
+        }
+    }
+
+    /// A connection to whichever broker answers: one that is connected, a known one, a bootstrap address.
+    pub async fn any(&self) -> Result<Connection, ClientError> {
+        let candidates: Vec<BrokerAddress> = {
+            let mut view = self.view();
+            view.connections.retain(|_, connection| !connection.is_closed());
+            let connected = view.connections.keys().cloned();
+            let candidates = connected.chain(view.brokers.values().cloned());
+            candidates.chain(self.inner.bootstrap.iter().cloned()).collect()
+        };
+        let mut failed = ClientError::Closed;
+        for address in candidates {
+            match self.connection(&address).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
+
+    /// What is known of a topic; asked for if nothing is. Retries until every partition has a leader.
+    pub async fn topic(&self, name: &str) -> Result<Arc<Topic>, ClientError> {
+        self.retry(|| async {
+            let known = self.view().topics.get(name).cloned();
+            if let Some(topic) = known.filter(|topic| topic.is_led()) {
+                return Ok(topic);
+            }
+            self.refresh(Some(&[name])).await?;
+            let topic = self.view().topics.get(name).cloned();
+            let topic = topic.ok_or(ClientError::kafka(ErrorCode::UnknownTopicOrPartition))?;
+            if topic.is_led() { Ok(topic) } else { Err(ClientError::kafka(ErrorCode::LeaderNotAvailable)) }
+        })
+        .await
+    }
+
+    /// Who leads a partition, and in which epoch.
+    pub async fn leader(
+        &self,
+        topic: &str,
+        partition: PartitionIndex,
+    ) -> Result<(BrokerId, LeaderEpoch), ClientError> {
+        let topic = self.topic(topic).await?;
+        let partition = topic.partitions.get(&partition);
+        let partition = partition.ok_or(ClientError::kafka(ErrorCode::UnknownTopicOrPartition))?;
+        let leader = partition.leader.ok_or(ClientError::kafka(ErrorCode::LeaderNotAvailable))?;
+        Ok((leader, partition.leader_epoch))
+    }
+
+    /// Forgets a topic's metadata, which an answer has shown to be stale.
+    pub fn forget(&self, topic: &str) {
+        self.view().topics.remove(topic);
+    }
+
+    /// Asks for metadata: of all topics, or of those named (none of them: brokers only).
+    pub async fn refresh(&self, topics: Option<&[&str]>) -> Result<MetadataResponse, ClientError> {
+        let request = MetadataRequest {
+            topics: topics.map(|names| {
+                let named =
+                    |name: &&str| MetadataRequestTopic { name: Some((*name).into()), ..Default::default() };
+                names.iter().map(named).collect()
+            }),
+            allow_auto_topic_creation: self.inner.options.allow_auto_topic_creation,
+            ..Default::default()
+        };
+        let answer = self.any().await?.send(&request).await?;
+        if answer.error_code.is_error() {
+            return Err(ClientError::kafka(answer.error_code));
+        }
+        self.view().learn(&answer);
+        if let Some([name]) = topics
+            && let Some(topic) = answer.topics.first()
+            && topic.error_code.is_error()
+        {
+            tracing::debug!(topic = name, error = %topic.error_code, "metadata");
+            return Err(ClientError::kafka(topic.error_code));
+        }
+        Ok(answer)
+    }
+
+    /// Who coordinates a group, with retries.
+    pub async fn coordinator(&self, group: &str) -> Result<BrokerId, ClientError> {
+        let request = FindCoordinatorRequest {
+            key: group.into(),
+            coordinator_keys: vec![group.into()],
+            ..Default::default()
+        };
+        self.retry(|| async {
+            let answer = self.any().await?.send(&request).await?;
+            // Versions before 4 ask for one key and answer in other fields (KIP-699).
+            let (error_code, error_message, node_id, host, port) = match answer
+                .coordinators
+                .into_iter()
+                .next()
+            {
+                Some(found) => (found.error_code, found.error_message, found.node_id, found.host, found.port),
+                None => (answer.error_code, answer.error_message, answer.node_id, answer.host, answer.port),
+            };
+            if error_code.is_error() {
+                return Err(ClientError::Kafka(error_code, error_message));
+            }
+            let port = u16::try_from(port).map_err(|_| ClientError::Address(format!("{host}:{port}")))?;
+            self.view().brokers.insert(BrokerId(node_id), BrokerAddress { host, port });
+            Ok(BrokerId(node_id))
+        })
+        .await
+    }
+
+    async fn connection(&self, address: &BrokerAddress) -> Result<Connection, ClientError> {
+        let known = self.view().connections.get(address).cloned();
+        if let Some(connection) = known.filter(|connection| !connection.is_closed()) {
+            return Ok(connection);
+        }
+        let options = self.inner.options.client.clone();
+        let connection = Connection::connect(&self.inner.dial, &address.host, address.port, options).await?;
+        let mut view = self.view();
+        match view.connections.get(address) {
+            // Two were made at once: all use the first, so that requests keep their order.
+            Some(other) if !other.is_closed() => Ok(other.clone()),
+            _ => {
+                view.connections.insert(address.clone(), connection.clone());
+                Ok(connection)
+            }
+        }
+    }
+
+    fn view(&self) -> MutexGuard<'_, View> {
+        self.inner.view.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl View {
+    fn learn(&mut self, answer: &MetadataResponse) {
+        self.cluster_id.clone_from(&answer.cluster_id);
+        self.controller = (answer.controller_id >= 0).then_some(BrokerId(answer.controller_id));
+        let address =
+            |host: &str, port| Some(BrokerAddress { host: host.into(), port: u16::try_from(port).ok()? });
+        self.brokers = (answer.brokers.iter())
+            .filter_map(|broker| Some((BrokerId(broker.node_id), address(&broker.host, broker.port)?)))
+            .collect();
+        for topic in &answer.topics {
+            let Some(name) = &topic.name else { continue };
+            if topic.error_code.is_error() {
+                self.topics.remove(name);
+            } else {
+                self.names.insert(topic.topic_id, name.clone());
+                self.topics.insert(name.clone(), Arc::new(Topic::from_metadata(name, topic)));
+            }
+        }
+    }
+}
+
+impl Topic {
+    fn from_metadata(name: &str, topic: &MetadataResponseTopic) -> Self {
+        let partitions = topic.partitions.iter().map(|partition| {
+            let leader = (partition.leader_id >= 0).then_some(BrokerId(partition.leader_id));
+            let leader_epoch = LeaderEpoch(partition.leader_epoch);
+            (PartitionIndex(partition.partition_index), Partition { leader, leader_epoch })
+        });
+        Self { name: name.into(), id: topic.topic_id, partitions: partitions.collect() }
+    }
+
+    fn is_led(&self) -> bool {
+        !self.partitions.is_empty() && self.partitions.values().all(|partition| partition.leader.is_some())
+    }
+}
