@@ -26,7 +26,7 @@ pub use epochs::{EpochEnd, EpochStart, Epochs};
 pub use exchange::{Acks, Effect, Input, Leadership, ProduceError, Produced, Reply};
 pub use leader::{HighWatermark, LeaderState};
 pub use producers::{Producer, Producers};
-pub use queries::{ActiveProducer, FetchBounds, FetchFrom, Isolation, ListedOffset, list_offset_version_min};
+pub use queries::{ActiveProducer, FetchBounds, FetchFrom, Isolation, ListedOffset};
 pub use recovery::{CorruptLog, Recovered, Recovery};
 pub use settings::Settings;
 

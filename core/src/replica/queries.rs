@@ -103,19 +103,6 @@ mod special {
     pub(super) const EARLIEST_PENDING_UPLOAD: i64 = -6;
 }
 
-/// The first version of ListOffsets in which a timestamp may be asked for; none if no version knows it. An older
-/// request is answered with UNSUPPORTED_VERSION for that partition, as Kafka does.
-pub const fn list_offset_version_min(timestamp: i64) -> Option<i16> {
-    match timestamp {
-        special::LATEST | special::EARLIEST | 0.. => Some(1),
-        special::MAX_TIMESTAMP => Some(7),
-        special::EARLIEST_LOCAL => Some(8),
-        special::LATEST_TIERED => Some(9),
-        special::EARLIEST_PENDING_UPLOAD => Some(11),
-        _ => None,
-    }
-}
-
 impl Replica {
     /// Whose replica this is.
     pub const fn partition(&self) -> TopicPartition {
