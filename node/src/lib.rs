@@ -3,6 +3,7 @@
 pub mod background;
 pub mod cell;
 pub mod clock;
+pub mod config;
 pub mod disk;
 pub mod flusher;
 pub mod loader;

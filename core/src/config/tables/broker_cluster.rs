@@ -24,7 +24,7 @@ definitions! {
         "The length of time in milliseconds that a broker lease lasts if no heartbeats are made.";
     "controlled.shutdown.enable", Boolean, Some("true"), Valid::Any, Medium, ReadOnly, Accepted,
         "Enable controlled shutdown of the server.";
-    "controller.listener.names", List, Some("CONTROLLER"), Valid::Any, High, ReadOnly, Accepted,
+    "controller.listener.names", List, Some("CONTROLLER"), Valid::Any, High, ReadOnly, Implemented,
         "A comma-separated list of the names of the listeners used by the controller.";
     "controller.performance.always.log.threshold.ms", Long, Some("2000"),
         Valid::AtLeast(0), Medium, ReadOnly, Accepted,
@@ -124,7 +124,7 @@ definitions! {
     "num.replica.fetchers", Int, Some("1"), Valid::AtLeast(1), High, ClusterWide, Accepted,
         "Number of fetcher threads used to replicate records from each source broker.";
     "process.roles", List, Some("broker,controller"),
-        Valid::OneOf(&["broker", "controller"]), High, ReadOnly, Accepted,
+        Valid::OneOf(&["broker", "controller"]), High, ReadOnly, Implemented,
         "The roles that this process plays: 'broker', 'controller', or 'broker,controller' if it is both.";
     "replica.alter.log.dirs.io.max.bytes.per.second", Long, Some("9223372036854775807"),
         Valid::AtLeast(0), Medium, ClusterWide, Accepted,
