@@ -15,6 +15,11 @@ impl Clock {
         Self { start: tokio::time::Instant::now() }
     }
 
+    /// The zero of the monotonic clock.
+    pub const fn started(&self) -> tokio::time::Instant {
+        self.start
+    }
+
     /// Both clocks at this moment.
     pub fn now(&self) -> Now {
         Now { mono: self.mono(), wall: Self::wall() }

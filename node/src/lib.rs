@@ -1,15 +1,28 @@
 //! The broker: configuration, request handlers, partition cells, log storage, metrics, command line.
 
+pub mod api;
 pub mod background;
+pub mod broker;
 pub mod cell;
+#[cfg(not(madsim))]
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod controller;
+pub mod counters;
 pub mod disk;
+pub mod features;
 pub mod flusher;
-pub mod loader;
+pub mod housekeeping;
+pub mod jobs;
 pub mod log;
 pub mod meta_store;
+pub mod node;
 pub mod os;
 pub mod partition;
+mod partitions;
+pub mod producer_ids;
+pub mod registry;
 pub mod settings;
+pub mod throttle;
 pub mod timers;

@@ -1,3 +1,8 @@
 //! The `highwater` command.
 
-fn main() {}
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    highwater::cli::run(highwater::cli::Cli::parse())
+}

@@ -4,7 +4,9 @@
 
 use crate::log::LogConfig;
 use highwater_core::batch::{self, Rules};
-use highwater_core::config::TopicConfig;
+use highwater_core::config::{BrokerConfig, TopicConfig};
+use highwater_core::coordinator::ShardConfig;
+use highwater_core::coordinator::group::GroupConfig;
 use highwater_core::ids::TopicPartition;
 use highwater_core::replica;
 use highwater_core::time::Timestamp;
@@ -53,6 +55,25 @@ pub fn replica_settings(topic: &TopicConfig, producer_expiration_ms: i64) -> rep
         producer_expiration_ms,
         deletes: topic.cleanup_policy.delete,
     }
+}
+
+/// The limits of the group coordinator, and of the shard that it lives in.
+pub fn group_config(broker: &BrokerConfig, offsets_topic: &TopicConfig) -> (GroupConfig, ShardConfig) {
+    let millis = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+    let append_bytes_max = usize::try_from(offsets_topic.message_bytes_max).unwrap_or(0);
+    let group = GroupConfig {
+        session_timeout_ms_min: broker.group.session_timeout_ms_min,
+        session_timeout_ms_max: broker.group.session_timeout_ms_max,
+        initial_rebalance_delay: millis(i64::from(broker.group.initial_rebalance_delay_ms)),
+        members_max: usize::try_from(broker.group.size_max).unwrap_or(usize::MAX),
+        offset_metadata_max: usize::try_from(broker.offsets.metadata_bytes_max).unwrap_or(0),
+        offsets_retention: millis(broker.offsets.retention_ms),
+        offsets_retention_check_interval: millis(broker.offsets.retention_check_interval_ms),
+        append_bytes_max,
+        ..GroupConfig::default()
+    };
+    let commit_timeout = millis(i64::from(broker.offsets.commit_timeout_ms));
+    (group, ShardConfig { commit_timeout, append_bytes_max, ..ShardConfig::default() })
 }
 
 /// `segment.jitter.ms` keeps the partitions of a topic from rolling all at once. Kafka draws it; here it follows

@@ -402,6 +402,11 @@ impl Log {
         Ok(())
     }
 
+    /// Whether segments have left the log whose files are still there.
+    pub fn has_doomed(&self) -> bool {
+        !self.doomed.is_empty()
+    }
+
     /// Removes the files of segments that left the log long enough ago, oldest first. Answers when to call again.
     ///
     /// The recovery points must have been written since: else a crash could bring back some of the segments

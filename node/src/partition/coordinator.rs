@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use highwater_core::batch::{self, BatchError, BatchHeader, Builder, Codec, ValidBatch};
 use highwater_core::coordinator::group::{GroupCoordinator, GroupEvent};
-use highwater_core::coordinator::{AppendId, CoordinatorShard, Effect, Input, LoadId, Record};
+use highwater_core::coordinator::{AppendId, Coordinator, CoordinatorShard, Effect, Input, LoadId, Record};
 use highwater_core::ids::{LeaderEpoch, Offset, Token};
 use highwater_core::machine::{Machine, Outbox};
 use highwater_core::replica::{ProduceError, Produced};
 use highwater_core::time::{Instant, Now, Timestamp};
+use highwater_protocol::ErrorCode;
 use std::collections::VecDeque;
 
 pub use highwater_core::coordinator::group::{GroupReply, GroupRequest};
@@ -136,6 +137,11 @@ pub(super) fn records_of(batches: &Bytes, from: Offset) -> Result<(Vec<Record>, 
         rest = rest.slice(header.size_bytes()..);
     }
     Ok((found, next))
+}
+
+/// The answer to a request that no coordinator here decides on.
+pub(super) fn refuse(request: GroupRequest, error: ErrorCode) -> GroupReply {
+    <GroupCoordinator as Coordinator>::refuse(request, error)
 }
 
 /// One line per event, for the operator: every rebalance with who and why.

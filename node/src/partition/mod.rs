@@ -16,6 +16,7 @@ pub use waiter::{Waiter, Woken};
 use crate::cell::{CellBroken, CellLock};
 use crate::clock::Clock;
 use crate::flusher::{Flush, Flusher};
+use crate::jobs::Jobs;
 use crate::log::{FlushJob, FlushNote, FlushScope, Log, LogError, ReadPlan};
 use crate::timers::{Timed, Timers};
 use highwater_core::batch::ValidBatch;
@@ -42,8 +43,8 @@ pub struct Shell {
     pub timers: Arc<Timers>,
     /// The node's group commit.
     pub flusher: Arc<Flusher>,
-    /// Reads internal topics for coordinators that load.
-    pub loader: Arc<crate::loader::Loader>,
+    /// The node's jobs that may block.
+    pub jobs: Arc<Jobs>,
 }
 
 /// A partition replica of this node.
@@ -134,7 +135,7 @@ impl Partition {
         if let Some(load) = state.take_load_request()
             && let Some(me) = self.me.upgrade()
         {
-            self.shell.loader.request(me, load);
+            self.shell.jobs.submit(move || me.load(load));
         }
     }
 
@@ -312,6 +313,12 @@ impl Partition {
         Ok(self.cell.lock()?.snapshot())
     }
 
+    /// Whether the log has grown since this was last asked: then a checkpoint is worth its bytes.
+    pub fn take_snapshot_due(&self) -> bool {
+        let Ok(mut state) = self.cell.lock() else { return false };
+        state.take_snapshot_due()
+    }
+
     /// Ends the partition: everyone who waits is answered with `error`.
     pub fn resign(&self) {
         let _ = self.step(State::resign);
@@ -320,13 +327,16 @@ impl Partition {
     /// Asks the group coordinator of this partition; `then` gets the answer, now or later, exactly once.
     pub fn coordinate(&self, request: GroupRequest, then: Box<dyn FnOnce(GroupReply) + Send>) {
         // A broken cell answers nobody: its clients time out and look for the coordinator again.
-        let _ = self.step(|state, shell| {
-            let token = state.token();
+        let refused = self.step(|state, shell| {
+            let Some(shard) = &mut state.shard else { return Some((request, then)) };
+            let token = state.tokens.next();
+            shard.request(shell.clock.now(), token, request);
             state.wait(token, Waiter::Group(then));
-            if let Some(shard) = &mut state.shard {
-                shard.request(shell.clock.now(), token, request);
-            }
+            None
         });
+        if let Ok(Some((request, then))) = refused {
+            then(coordinator::refuse(request, ErrorCode::NotCoordinator));
+        }
     }
 
     /// Reads the log for the coordinator that lives here.
@@ -353,7 +363,8 @@ impl Partition {
             }
             let (records, next) = coordinator::records_of(&bytes.into(), at)?;
             if next <= at {
-                break; // nothing but a gap is left before the end
+                // An answer from a half-read log would tell consumers that they have no offsets (OF-04).
+                return Err(format!("nothing can be read at offset {at}, before the end {end}").into());
             }
             at = next;
             self.step(|state, shell| {

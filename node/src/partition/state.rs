@@ -26,7 +26,7 @@ pub(super) struct State {
     outbox: Outbox<Effect>,
     queue: VecDeque<Effect>,
     waiters: BTreeMap<Token, Waiter>,
-    token_last: Token,
+    pub(super) tokens: Tokens,
     /// The earliest deadline that the node's timers know of.
     armed: Option<Instant>,
     /// A flush is asked for and not yet on the flusher's list.
@@ -34,6 +34,19 @@ pub(super) struct State {
     /// The cell is on the flusher's list.
     is_flush_listed: bool,
     load_asked: Option<LoadId>,
+    /// The log end at the last checkpoint.
+    snapshot_end: Offset,
+}
+
+/// Names for those who wait in one cell, each given once.
+#[derive(Debug, Default)]
+pub(super) struct Tokens(Token);
+
+impl Tokens {
+    pub(super) const fn next(&mut self) -> Token {
+        self.0.0 += 1;
+        self.0
+    }
 }
 
 impl State {
@@ -45,18 +58,18 @@ impl State {
             outbox: Outbox::new(),
             queue: VecDeque::new(),
             waiters: BTreeMap::new(),
-            token_last: Token(0),
+            tokens: Tokens::default(),
             armed: None,
             is_flush_asked: false,
             is_flush_listed: false,
             load_asked: None,
+            snapshot_end: Offset(-1),
         }
     }
 
     /// A name that nobody in this cell waits under.
     pub(super) fn token(&mut self) -> Token {
-        self.token_last.0 += 1;
-        self.token_last
+        self.tokens.next()
     }
 
     /// Remembers who waits under a token.
@@ -136,6 +149,12 @@ impl State {
     pub(super) fn snapshot(&self) -> Option<open::Snapshot> {
         let producers = self.replica.producers_snapshot()?;
         Some(open::Snapshot { end: self.replica.log_end(), epochs: self.replica.epochs().clone(), producers })
+    }
+
+    /// Whether the log has grown since the last checkpoint.
+    pub(super) fn take_snapshot_due(&mut self) -> bool {
+        let end = self.replica.log_end();
+        std::mem::replace(&mut self.snapshot_end, end) != end
     }
 
     /// The partition ends: its topic was deleted, or the node stops.

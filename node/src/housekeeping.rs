@@ -1,0 +1,156 @@
+//! What is done to logs while nobody asks: retention, removal of deleted files, checkpoints, compaction, disk space.
+//!
+//! One worker, away from requests. A turn looks at all partitions only when `log.retention.check.interval.ms` (five
+//! minutes by default) has passed, as Kafka's does; in between it touches those that have something to do.
+
+use crate::background::Worker;
+use crate::node::Node;
+use highwater_core::time::Instant;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+/// How often recovery points and checkpoints are written (`log.flush.offset.checkpoint.interval.ms`).
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The worker.
+#[derive(Debug)]
+pub struct Housekeeper {
+    node: Weak<Node>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    retention_at: Option<Instant>,
+    cleaning_at: Option<Instant>,
+    checkpoint_at: Option<Instant>,
+    /// Deleted directories with the time at which their files go.
+    doomed: Vec<(Instant, PathBuf)>,
+    is_disk_low: bool,
+}
+
+impl Housekeeper {
+    /// A worker for `node`.
+    pub fn new(node: Weak<Node>) -> Self {
+        Self { node, state: Mutex::default() }
+    }
+}
+
+impl Worker for Housekeeper {
+    fn turn(&self) -> Option<Duration> {
+        let node = self.node.upgrade()?;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(state.turn(&node))
+    }
+}
+
+impl State {
+    fn turn(&mut self, node: &Node) -> Duration {
+        let config = node.broker_config();
+        let millis = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0).max(1));
+        let now = node.clock().mono();
+        let initial = millis(config.log_initial_task_delay_ms);
+        let retention_interval = millis(config.log_retention_check_interval_ms);
+        if *self.retention_at.get_or_insert(now + initial) <= now {
+            self.retain(node);
+            self.watch_disk(node);
+            self.retention_at = Some(now + retention_interval);
+        }
+        let backoff = millis(config.log_cleaner_backoff_ms);
+        if *self.cleaning_at.get_or_insert(now + initial) <= now {
+            self.cleaning_at = Some(node.clock().mono() + backoff);
+        }
+        if *self.checkpoint_at.get_or_insert(now + CHECKPOINT_INTERVAL) <= now {
+            checkpoint(node);
+            self.checkpoint_at = Some(now + CHECKPOINT_INTERVAL);
+        }
+        self.remove_deleted(node, now);
+        let next = [self.retention_at, self.cleaning_at, self.checkpoint_at].into_iter().flatten();
+        let next = next.chain(self.doomed.iter().map(|(at, _)| *at)).min();
+        next.map_or(CHECKPOINT_INTERVAL, |at| at.since(node.clock().mono())).max(Duration::from_millis(1))
+    }
+
+    /// Moves log starts as retention asks, and removes the files of segments that went long enough ago.
+    fn retain(&mut self, node: &Node) {
+        let wall = node.clock().now().wall;
+        let partitions = node.registry().all();
+        let mut has_cut = false;
+        for partition in &partitions {
+            // A broken cell keeps its files.
+            has_cut |= partition.retain(wall).unwrap_or(false);
+        }
+        let has_doomed = partitions.iter().any(|p| p.with_log(|log| log.has_doomed()).unwrap_or(false));
+        if has_cut || has_doomed {
+            // The new log starts first: else a crash could bring back some of the segments and not others.
+            if !write_points(node) {
+                return;
+            }
+            for partition in &partitions {
+                if let Ok(Err(error)) = partition.with_log(|log| log.remove_doomed(wall)) {
+                    tracing::warn!(topic = %partition.topic(), %error, "files of deleted segments stay");
+                }
+            }
+        }
+    }
+
+    /// Warns once when the disk falls below the low-water mark, and once when it is above again.
+    fn watch_disk(&mut self, node: &Node) {
+        match node.data_dir().is_low() {
+            Ok(true) if !self.is_disk_low => {
+                let available = node.data_dir().space().map_or(0, |space| space.available);
+                tracing::warn!(dir = %node.data_dir().path().display(), available, "the disk is nearly full: free space, or lower retention");
+                self.is_disk_low = true;
+            }
+            Ok(false) if self.is_disk_low => {
+                tracing::info!(dir = %node.data_dir().path().display(), "the disk has room again");
+                self.is_disk_low = false;
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "the disk does not say how full it is"),
+        }
+    }
+
+    /// Removes the directories of deleted topics, after a delay in which whoever still reads them finishes.
+    fn remove_deleted(&mut self, node: &Node, now: Instant) {
+        match node.data_dir().deleted() {
+            Ok(dirs) => {
+                self.doomed.retain(|(_, dir)| dirs.contains(dir));
+                for dir in dirs {
+                    if !self.doomed.iter().any(|(_, known)| *known == dir) {
+                        self.doomed.push((now + Node::deleted_delay(), dir));
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(%error, "deleted topics could not be looked for"),
+        }
+        for (_, dir) in self.doomed.extract_if(.., |(at, _)| *at <= now) {
+            if let Err(error) = node.data_dir().remove_deleted(&dir) {
+                tracing::warn!(dir = %dir.display(), %error, "files of a deleted topic stay");
+            }
+        }
+    }
+}
+
+fn write_points(node: &Node) -> bool {
+    match node.data_dir().recovery_points().write() {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::error!(%error, "recovery points were not written");
+            false
+        }
+    }
+}
+
+/// Bounds what the next start reads, should this process end badly.
+fn checkpoint(node: &Node) {
+    write_points(node);
+    for partition in node.registry().all() {
+        if partition.take_snapshot_due() {
+            node.store_snapshot(&partition);
+        }
+    }
+    if let Err(error) = node.meta_store().flush() {
+        tracing::warn!(%error, "checkpoints were not stored");
+    }
+}

@@ -1,0 +1,464 @@
+//! A node: everything that one broker process (or one simulated one) owns, from its data directory to its sessions.
+//!
+//! Starting goes in this order: the data directory (which takes the lock and drops the clean-shutdown marker), the
+//! metadata log, this broker's registration, the partitions, the workers. Only then are clients let in.
+
+use crate::api::FetchHub;
+use crate::background::{self, Bell, Running};
+use crate::clock::Clock;
+use crate::controller::{ControllerCell, MetadataError, StartingController};
+use crate::counters::Counters;
+use crate::disk::Disk;
+use crate::flusher::Flusher;
+use crate::housekeeping::Housekeeper;
+use crate::jobs::Jobs;
+use crate::log::{DataDir, DataDirConfig, DataDirError, LogContext, LogError, OpenFiles};
+use crate::meta_store::{MetaStore, MetaStoreError};
+use crate::partition::Shell;
+use crate::producer_ids::ProducerIds;
+use crate::registry::Registry;
+use crate::throttle::Throttles;
+use crate::timers::Timers;
+use highwater_core::config::{BrokerConfig, ConfigMap, Layers};
+use highwater_core::fetch::SessionsLimits;
+use highwater_core::ids::{BrokerEpoch, BrokerId};
+use highwater_core::metadata::{Asker, Endpoint, MetadataImage, PlanContext, Registration};
+use highwater_protocol::Features;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::time::Duration;
+
+/// What a node is started with.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// This broker's id.
+    pub node_id: BrokerId,
+    /// Where its data are.
+    pub data_dir: PathBuf,
+    /// The cluster's id if it is given, for a new directory to take and an old one to have.
+    pub cluster_id: Option<String>,
+    /// What file, environment and command line say.
+    pub fixed: ConfigMap,
+    /// How clients reach it, by listener, with the ports that were really bound.
+    pub endpoints: Vec<Endpoint>,
+    /// How many files may be open at once.
+    pub open_files_max: usize,
+    /// Randomness for ids and sessions; in the simulator it follows from the run's seed.
+    pub seed: [u8; 32],
+}
+
+/// What a node stands on.
+pub struct Platform {
+    /// Its disk.
+    pub disk: Arc<dyn Disk>,
+    /// Opens its store of what can be rebuilt, below the data directory and under its lock.
+    pub open_meta_store: OpenMetaStore,
+}
+
+/// Opens the store of what can be rebuilt in a data directory.
+pub type OpenMetaStore = Box<dyn FnOnce(&Path) -> Result<Arc<dyn MetaStore>, MetaStoreError> + Send>;
+
+impl fmt::Debug for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Platform").field("disk", &self.disk).finish_non_exhaustive()
+    }
+}
+
+/// Why a node does not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// Its data directory cannot be used.
+    DataDir(DataDirError),
+    /// Its metadata log cannot be used.
+    Metadata(MetadataError),
+    /// The log directories cannot be listed.
+    Logs(LogError),
+    /// The store of what can be rebuilt can neither be opened nor replaced.
+    MetaStore(MetaStoreError),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DataDir(error) => error.fmt(f),
+            Self::Metadata(error) => error.fmt(f),
+            Self::Logs(error) => error.fmt(f),
+            Self::MetaStore(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::DataDir(error) => Some(error),
+            Self::Metadata(error) => Some(error),
+            Self::Logs(error) => Some(error),
+            Self::MetaStore(error) => Some(error),
+        }
+    }
+}
+
+impl From<DataDirError> for StartError {
+    fn from(error: DataDirError) -> Self {
+        Self::DataDir(error)
+    }
+}
+
+impl From<MetadataError> for StartError {
+    fn from(error: MetadataError) -> Self {
+        Self::Metadata(error)
+    }
+}
+
+impl From<LogError> for StartError {
+    fn from(error: LogError) -> Self {
+        Self::Logs(error)
+    }
+}
+
+/// One broker.
+pub struct Node {
+    me: Weak<Node>,
+    config: NodeConfig,
+    broker_epoch: BrokerEpoch,
+    shell: Arc<Shell>,
+    data_dir: Arc<DataDir>,
+    meta_store: Arc<dyn MetaStore>,
+    image: RwLock<Arc<MetadataImage>>,
+    broker_config: RwLock<Arc<BrokerConfig>>,
+    registry: Registry,
+    controller: Arc<ControllerCell>,
+    fetches: Arc<FetchHub>,
+    producer_ids: ProducerIds,
+    throttles: Throttles,
+    counters: Counters,
+    random: AtomicU64,
+    workers: Mutex<Vec<Running>>,
+    /// Why the node must end, once something says so.
+    halted: tokio::sync::watch::Sender<Option<String>>,
+    /// Rung for housekeeping that cannot wait for its interval.
+    housekeeping: Bell,
+    timers_task: Mutex<Option<tokio::task::JoinHandle<()>>>,
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("id", &self.config.node_id).finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// Opens the data directory and everything in it, registers the broker and starts its workers. Blocks.
+    pub fn start(config: NodeConfig, platform: Platform) -> Result<Arc<Self>, StartError> {
+        let clock = Clock::start();
+        let now = clock.now();
+        let layers_now = broker_config_of(&config.fixed);
+        let data_dir = open_data_dir(&config, &platform.disk, &layers_now)?;
+        let meta_store = (platform.open_meta_store)(data_dir.path()).map_err(StartError::MetaStore)?;
+        let mut starting = StartingController::open(&data_dir, now.wall)?;
+        let broker_epoch = register(&config, &data_dir, &mut starting, now.wall)?;
+        let shell = Arc::new(Shell {
+            clock,
+            timers: Arc::new(Timers::new(clock)),
+            flusher: Arc::new(Flusher::new(platform.disk.clone())),
+            jobs: Arc::new(Jobs::new()),
+        });
+        let image = starting.image().clone();
+        let broker_config = Arc::new(image.broker_config(config.node_id, &config.fixed));
+        let random = u64::from_le_bytes(config.seed[..8].try_into().expect("eight bytes"));
+        let sessions = SessionsLimits {
+            sessions_max: usize::try_from(broker_config.fetch_sessions_max).unwrap_or(0),
+            ..SessionsLimits::default()
+        };
+        let node = Arc::new_cyclic(|me: &Weak<Self>| Self {
+            me: me.clone(),
+            broker_epoch,
+            controller: starting.run(shell.clone(), me.clone()),
+            shell,
+            data_dir: Arc::new(data_dir),
+            meta_store,
+            registry: Registry::new(),
+            fetches: FetchHub::new(sessions, random),
+            producer_ids: ProducerIds::new(),
+            throttles: Throttles::new(&broker_config, &image),
+            counters: Counters::default(),
+            random: AtomicU64::new(random),
+            workers: Mutex::default(),
+            halted: tokio::sync::watch::Sender::new(None),
+            housekeeping: Bell::new(),
+            timers_task: Mutex::default(),
+            image: RwLock::new(image),
+            broker_config: RwLock::new(broker_config),
+            config,
+        });
+        node.open_partitions()?;
+        node.start_workers();
+        node.refill_producer_ids();
+        Ok(node)
+    }
+
+    fn start_workers(&self) {
+        let shell = &self.shell;
+        let housekeeper = Arc::new(Housekeeper::new(self.me.clone()));
+        let running = [
+            background::start("hw-flusher", shell.flusher.clone(), shell.flusher.bell()),
+            background::start("hw-jobs", shell.jobs.clone(), shell.jobs.bell()),
+            background::start("hw-housekeeper", housekeeper, &self.housekeeping),
+        ];
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).extend(running);
+        let timers = shell.timers.clone();
+        let task = tokio::spawn(async move { timers.run().await });
+        *self.timers_task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+    }
+
+    /// This broker's id.
+    pub const fn id(&self) -> BrokerId {
+        self.config.node_id
+    }
+
+    /// This process's registration.
+    pub const fn broker_epoch(&self) -> BrokerEpoch {
+        self.broker_epoch
+    }
+
+    /// What file, environment and command line say.
+    pub const fn fixed(&self) -> &ConfigMap {
+        &self.config.fixed
+    }
+
+    /// The node's clocks.
+    pub fn clock(&self) -> &Clock {
+        &self.shell.clock
+    }
+
+    /// The node's deadlines.
+    pub fn timers(&self) -> &Timers {
+        &self.shell.timers
+    }
+
+    /// Jobs that may block.
+    pub fn jobs(&self) -> &Jobs {
+        &self.shell.jobs
+    }
+
+    /// What cells use.
+    pub const fn shell(&self) -> &Arc<Shell> {
+        &self.shell
+    }
+
+    /// The partitions of this node.
+    pub const fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The fetch sessions.
+    pub const fn fetches(&self) -> &Arc<FetchHub> {
+        &self.fetches
+    }
+
+    /// The data directory.
+    pub const fn data_dir(&self) -> &Arc<DataDir> {
+        &self.data_dir
+    }
+
+    /// The store of what can be rebuilt.
+    pub const fn meta_store(&self) -> &Arc<dyn MetaStore> {
+        &self.meta_store
+    }
+
+    /// The controller.
+    pub const fn controller(&self) -> &Arc<ControllerCell> {
+        &self.controller
+    }
+
+    /// Producer ids.
+    pub const fn producer_ids(&self) -> &ProducerIds {
+        &self.producer_ids
+    }
+
+    /// Client quotas.
+    pub const fn throttles(&self) -> &Throttles {
+        &self.throttles
+    }
+
+    /// Running totals.
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The committed metadata.
+    pub fn image(&self) -> Arc<MetadataImage> {
+        self.image.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts a newer image in force.
+    pub(crate) fn publish(&self, image: Arc<MetadataImage>) {
+        let broker_config = Arc::new(image.broker_config(self.config.node_id, &self.config.fixed));
+        *self.broker_config.write().unwrap_or_else(PoisonError::into_inner) = broker_config;
+        *self.image.write().unwrap_or_else(PoisonError::into_inner) = image;
+    }
+
+    /// The broker's effective settings.
+    pub fn broker_config(&self) -> Arc<BrokerConfig> {
+        self.broker_config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// `fetch.max.bytes`.
+    pub fn fetch_bytes_max(&self) -> usize {
+        usize::try_from(self.broker_config().fetch_bytes_max).unwrap_or(0)
+    }
+
+    /// Whose defaults the controller's plans start from.
+    pub fn plan_context(&self) -> PlanContext<'_> {
+        PlanContext { node: self.config.node_id, fixed: &self.config.fixed }
+    }
+
+    /// Who answers from the image to a client of this listener.
+    pub fn asker<'a>(&'a self, listener: &'a str) -> Asker<'a> {
+        let node = self.config.node_id;
+        Asker { listener, node, fixed: &self.config.fixed, controller: Some(node) }
+    }
+
+    /// The features that ApiVersions tells of (KIP-584).
+    pub fn features(&self) -> Features {
+        crate::features::of(&self.image())
+    }
+
+    /// Asks the controller for the next block of producer ids, if it is time.
+    pub fn refill_producer_ids(&self) {
+        if !self.producer_ids.wants_block() {
+            return;
+        }
+        let node = self.me.clone();
+        let (id, epoch) = (self.config.node_id, self.broker_epoch);
+        self.controller.submit(
+            move |controller| controller.plan_allocate_producer_ids(id, epoch),
+            move |block| {
+                if let Some(node) = node.upgrade() {
+                    node.producer_ids.fill(block.ok());
+                }
+            },
+        );
+    }
+
+    /// Sixteen random bytes: a topic's id, a member's.
+    pub fn uuid(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        for half in bytes.chunks_mut(8) {
+            half.copy_from_slice(&self.random_u64().to_le_bytes());
+        }
+        // Version 4, variant 1, as Kafka's Uuid.randomUuid.
+        bytes[6] = bytes[6] & 0x0f | 0x40;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        bytes
+    }
+
+    /// SplitMix64 over the node's seed.
+    fn random_u64(&self) -> u64 {
+        const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mut z = self.random.fetch_add(GOLDEN, Ordering::Relaxed).wrapping_add(GOLDEN);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// The node cannot go on; whoever runs it ends it and says why.
+    pub fn halt(&self, why: String) {
+        self.halted.send_if_modified(|halted| halted.is_none().then(|| *halted = Some(why)).is_some());
+    }
+
+    /// Waits until the node must end.
+    pub async fn halted(&self) -> String {
+        let mut halted = self.halted.subscribe();
+        loop {
+            if let Some(why) = halted.borrow_and_update().clone() {
+                return why;
+            }
+            if halted.changed().await.is_err() {
+                return "the node is gone".to_owned();
+            }
+        }
+    }
+
+    /// Rings for housekeeping now.
+    pub fn ring_housekeeper(&self) {
+        self.housekeeping.ring();
+    }
+
+    /// The orderly end: everyone who waits is answered, everything is flushed, checkpoints are written, and the
+    /// directory is marked clean. Blocks. Clients must be gone, or going.
+    pub fn shutdown(&self) -> Result<(), LogError> {
+        for partition in self.registry.all() {
+            partition.resign();
+        }
+        for worker in self.workers.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            worker.stop();
+        }
+        if let Some(task) = self.timers_task.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            task.abort();
+        }
+        self.close_partitions()?;
+        self.controller.close()?;
+        if let Err(error) = self.meta_store.flush() {
+            tracing::warn!(%error, "checkpoints were not stored; the next start reads the logs instead");
+        }
+        self.data_dir.mark_clean()
+    }
+}
+
+fn open_data_dir(
+    config: &NodeConfig,
+    disk: &Arc<dyn Disk>,
+    broker: &BrokerConfig,
+) -> Result<DataDir, DataDirError> {
+    let context = LogContext { disk: disk.clone(), files: OpenFiles::new(config.open_files_max) };
+    let mut id = [0; 16];
+    id.copy_from_slice(&config.seed[16..]);
+    DataDir::open(
+        context,
+        &DataDirConfig {
+            path: config.data_dir.clone(),
+            node_id: config.node_id,
+            cluster_id: config.cluster_id.clone(),
+            cluster_id_if_new: highwater_core::ids::TopicId(id).to_string(),
+            available_bytes_min: u64::try_from(broker.disk_free_bytes_min).unwrap_or(0),
+        },
+    )
+}
+
+/// The settings before any image is there to override them.
+fn broker_config_of(fixed: &ConfigMap) -> BrokerConfig {
+    let none = ConfigMap::new();
+    BrokerConfig::resolve(&Layers { dynamic: &none, dynamic_default: &none, fixed })
+}
+
+/// Announces this process to the controller.
+fn register(
+    config: &NodeConfig,
+    data_dir: &DataDir,
+    starting: &mut StartingController,
+    now: highwater_core::time::Timestamp,
+) -> Result<BrokerEpoch, MetadataError> {
+    let cluster_id = data_dir.cluster_id().to_owned();
+    starting.commit(data_dir, now, |controller| controller.plan_cluster(&cluster_id))?;
+    for (name, level) in crate::features::FINALIZED {
+        starting.commit(data_dir, now, |controller| controller.plan_feature(name, *level))?;
+    }
+    let rack = broker_config_of(&config.fixed).rack;
+    let mut incarnation = [0; 16];
+    incarnation.copy_from_slice(&config.seed[..16]);
+    let registration = Registration {
+        id: config.node_id,
+        incarnation,
+        endpoints: config.endpoints.clone(),
+        rack,
+        after_unclean_stop: !data_dir.last_run().was_clean,
+    };
+    starting.commit(data_dir, now, |controller| controller.plan_register_broker(&registration))
+}
+
+/// How long a clean stop waits for clients to be answered.
+pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);

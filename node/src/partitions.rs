@@ -1,0 +1,280 @@
+//! The node's partitions follow the metadata: opened, configured and deleted as records are committed.
+
+use crate::log::LogError;
+use crate::meta_store::Put;
+use crate::node::Node;
+use crate::partition::{Opening, Partition, Snapshot};
+use crate::registry::Entry;
+use highwater_core::coordinator::CoordinatorShard;
+use highwater_core::coordinator::group::{DeletedTopic, GroupCoordinator};
+use highwater_core::ids::{TopicId, TopicPartition};
+use highwater_core::metadata::{Committed, ConfigResource, MetadataImage, PartitionState, Record, Topic};
+use highwater_core::replica::Leadership;
+use highwater_protocol::Uuid;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The internal topic of the group coordinator.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+/// How long a deleted topic's files stay: Kafka's `file.delete.delay.ms`, which the topic's settings can no longer
+/// say.
+const DELETED_DELAY: Duration = Duration::from_secs(60);
+
+impl Node {
+    /// Opens everything that the image says this broker holds, and sweeps away what it does not know.
+    pub(crate) fn open_partitions(&self) -> Result<(), LogError> {
+        let image = self.image();
+        self.sweep(&image)?;
+        for topic in image.topics() {
+            self.open_topic(&image, topic);
+        }
+        for topic in image.topics() {
+            self.lead_topic(topic);
+        }
+        Ok(())
+    }
+
+    /// Directories whose topic is gone, or was being removed when the node stopped.
+    fn sweep(&self, image: &MetadataImage) -> Result<(), LogError> {
+        for found in self.data_dir().logs()? {
+            if found.topic == highwater_core::metadata::METADATA_TOPIC {
+                continue;
+            }
+            let Some(topic_id) = found.topic_id else { continue };
+            if image.topic_by_id(topic_id).is_none() {
+                tracing::warn!(
+                    topic = found.topic,
+                    partition = found.partition.0,
+                    "removing a stray log: its topic is gone"
+                );
+                self.data_dir().delete_stray(&found)?;
+            }
+        }
+        for dir in self.data_dir().deleted()? {
+            self.data_dir().remove_deleted(&dir)?;
+        }
+        Ok(())
+    }
+
+    fn open_topic(&self, image: &MetadataImage, topic: &Topic) {
+        let config = Arc::new(image.topic_config(self.id(), self.fixed(), topic.id));
+        let broker_config = self.broker_config();
+        for (partition, state) in topic.partitions.iter() {
+            if !state.replicas.contains(&self.id()) {
+                continue;
+            }
+            let id = TopicPartition { topic_id: topic.id, partition: *partition };
+            if self.registry().entry(id).is_some() {
+                continue;
+            }
+            let opening = Opening {
+                data_dir: self.data_dir(),
+                shell: self.shell(),
+                broker: self.id(),
+                topic: topic.name.clone(),
+                id,
+                config: config.clone(),
+                producer_expiration_ms: i64::from(broker_config.producer_id_expiration_ms),
+                snapshot: self.stored_snapshot(id),
+                coordinator: (*topic.name == *OFFSETS_TOPIC).then(|| {
+                    let (group, shard) = crate::settings::group_config(&broker_config, &config);
+                    CoordinatorShard::new(GroupCoordinator::new(group), shard)
+                }),
+            };
+            let entry = match opening.open() {
+                Ok((partition, _)) => Entry::Online(partition),
+                Err(error) => {
+                    tracing::error!(topic = %topic.name, partition = partition.0, %error, "the partition stays offline");
+                    Entry::Offline(error.to_string().into())
+                }
+            };
+            self.registry().insert(&topic.name, id, entry);
+        }
+    }
+
+    fn lead_topic(&self, topic: &Topic) {
+        for (partition, state) in topic.partitions.iter() {
+            let id = TopicPartition { topic_id: topic.id, partition: *partition };
+            if let Some(partition) = self.registry().get(id) {
+                self.take_role(&partition, state);
+            }
+        }
+    }
+
+    fn take_role(&self, partition: &Partition, state: &PartitionState) {
+        if state.leader != Some(self.id()) {
+            return;
+        }
+        let leadership = Leadership {
+            leader_epoch: state.leader_epoch,
+            partition_epoch: state.partition_epoch,
+            replicas: state.replicas.clone(),
+            isr: state.isr.clone(),
+        };
+        // A broken cell stays offline whatever the controller says.
+        let _ = partition.lead(leadership);
+    }
+
+    /// Carries out what was committed, in order: the image is published first, so that nobody looks for a partition
+    /// that it does not have.
+    pub(crate) fn apply(&self, committed: &Committed) {
+        let before = self.image();
+        self.publish(committed.image.clone());
+        let mut opened = BTreeSet::new();
+        let mut changed = BTreeMap::new();
+        let mut removed = Vec::new();
+        let mut are_settings_changed = false;
+        let mut configured = BTreeSet::new();
+        let mut are_quotas_changed = false;
+        for record in &committed.records {
+            match record {
+                Record::Partition { partition, .. } => {
+                    opened.insert(partition.topic_id);
+                }
+                Record::PartitionChange { partition, state } => {
+                    changed.insert(*partition, state.clone());
+                }
+                Record::RemoveTopic { id } => removed.push(*id),
+                Record::Config { resource: ConfigResource::Topic(id), .. } => {
+                    configured.insert(*id);
+                }
+                Record::Config {
+                    resource: ConfigResource::Broker(_) | ConfigResource::BrokerDefault,
+                    ..
+                } => {
+                    are_settings_changed = true;
+                }
+                Record::ClientQuota { .. } => are_quotas_changed = true,
+                _ => {}
+            }
+        }
+        for id in opened {
+            if let Some(topic) = committed.image.topic_by_id(id) {
+                self.open_topic(&committed.image, topic);
+                self.lead_topic(topic);
+            }
+        }
+        for (id, state) in changed {
+            if let Some(partition) = self.registry().get(id) {
+                self.take_role(&partition, &state);
+            }
+        }
+        if are_settings_changed {
+            configured.extend(committed.image.topics().map(|topic| topic.id));
+        }
+        for id in configured {
+            self.configure_topic(&committed.image, id);
+        }
+        if are_quotas_changed || are_settings_changed {
+            self.throttles().configure(&self.broker_config(), &committed.image);
+        }
+        self.remove_topics(&before, &removed);
+    }
+
+    fn configure_topic(&self, image: &MetadataImage, id: TopicId) {
+        if image.topic_by_id(id).is_none() {
+            return;
+        }
+        let config = Arc::new(image.topic_config(self.id(), self.fixed(), id));
+        let expiration_ms = i64::from(self.broker_config().producer_id_expiration_ms);
+        for partition in self.registry().of_topic(id) {
+            let _ = partition.configure(config.clone(), expiration_ms);
+        }
+    }
+
+    fn remove_topics(&self, before: &MetadataImage, removed: &[TopicId]) {
+        let mut deleted = Vec::new();
+        for id in removed {
+            let Some(topic) = before.topic_by_id(*id) else { continue };
+            for (id, entry) in self.registry().remove_topic(&topic.name, *id) {
+                if let Entry::Online(partition) = entry {
+                    partition.resign();
+                    match partition.with_log(|log| self.data_dir().delete_log(log)) {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => {
+                            tracing::error!(topic = %topic.name, %error, "the log's directory stays")
+                        }
+                        Err(broken) => {
+                            tracing::error!(topic = %topic.name, error = %broken, "the log's directory stays")
+                        }
+                    }
+                }
+                self.forget_snapshot(id);
+            }
+            deleted.push(DeletedTopic { name: topic.name.to_string(), topic_id: Uuid(id.0) });
+        }
+        if !deleted.is_empty() {
+            self.forget_offsets(&deleted);
+            self.ring_housekeeper();
+        }
+    }
+
+    /// Committed offsets of a deleted topic must not meet a new one of its name (OF-06).
+    fn forget_offsets(&self, deleted: &[DeletedTopic]) {
+        let image = self.image();
+        let Some(offsets) = image.topic(OFFSETS_TOPIC) else { return };
+        for partition in self.registry().of_topic(offsets.id) {
+            let request = crate::partition::GroupRequest::TopicsDeleted(deleted.to_vec());
+            partition.coordinate(request, Box::new(|_| {}));
+        }
+    }
+
+    /// How long deleted directories are kept.
+    pub(crate) const fn deleted_delay() -> Duration {
+        DELETED_DELAY
+    }
+
+    fn stored_snapshot(&self, id: TopicPartition) -> Option<Snapshot> {
+        match self.meta_store().get(&snapshot_key(id)) {
+            Ok(bytes) => Snapshot::decode(&bytes?),
+            Err(error) => {
+                tracing::warn!(%error, "a checkpoint is unreadable; the log is read instead");
+                None
+            }
+        }
+    }
+
+    fn forget_snapshot(&self, id: TopicPartition) {
+        let put: Put = (snapshot_key(id), None);
+        if let Err(error) = self.meta_store().put_batch(&[put]) {
+            tracing::debug!(%error, "a deleted partition's checkpoint stays until it is overwritten");
+        }
+    }
+
+    /// Stores what a partition derived from its log, so that the next start need not read it all.
+    pub(crate) fn store_snapshot(&self, partition: &Partition) {
+        let Ok(Some(snapshot)) = partition.snapshot() else { return };
+        let put: Put = (snapshot_key(partition.id()), Some(snapshot.encode()));
+        if let Err(error) = self.meta_store().put_batch(&[put]) {
+            tracing::warn!(topic = %partition.topic(), %error, "a checkpoint was not stored");
+        }
+    }
+
+    /// Flushes and closes every log. An error leaves the directory marked as not cleanly closed.
+    pub(crate) fn close_partitions(&self) -> Result<(), LogError> {
+        let mut first_error = None;
+        for partition in self.registry().all() {
+            self.store_snapshot(&partition);
+            match partition.with_log(crate::log::Log::close) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    first_error.get_or_insert(error);
+                }
+                Err(broken) => {
+                    first_error.get_or_insert(LogError::Poisoned { cause: broken.to_string() });
+                }
+            }
+        }
+        first_error.map_or(Ok(()), Err)
+    }
+}
+
+/// A partition's key in the store of what can be rebuilt.
+fn snapshot_key(id: TopicPartition) -> Vec<u8> {
+    let mut key = b"replica/".to_vec();
+    key.extend_from_slice(&id.topic_id.0);
+    key.extend_from_slice(&id.partition.0.to_be_bytes());
+    key
+}

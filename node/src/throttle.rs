@@ -1,0 +1,84 @@
+//! Client quotas in force (KIP-13, KIP-219, KIP-546): measures what clients use and says how long to mute them.
+//!
+//! Without any quota set, which is the rule, a request costs one relaxed load here and no lock.
+
+use highwater_core::config::BrokerConfig;
+use highwater_core::metadata::MetadataImage;
+use highwater_core::quota::{Client, QuotaKind, QuotaTable, Quotas};
+use highwater_core::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Who a client is while there is no authentication.
+const ANONYMOUS: &str = "ANONYMOUS";
+
+/// All quotas of a node.
+#[derive(Debug)]
+pub struct Throttles {
+    are_any: AtomicBool,
+    quotas: Mutex<Quotas>,
+}
+
+impl Throttles {
+    /// The quotas of the image.
+    pub fn new(config: &BrokerConfig, image: &MetadataImage) -> Self {
+        let quotas = Mutex::new(Quotas::new(config.quota_window, config.controller_quota_window));
+        let throttles = Self { are_any: AtomicBool::new(false), quotas };
+        throttles.configure(config, image);
+        throttles
+    }
+
+    /// Takes the limits of a newer image.
+    pub fn configure(&self, _config: &BrokerConfig, image: &MetadataImage) {
+        let table = QuotaTable::new(image.quotas());
+        self.are_any.store(!table.is_empty(), Ordering::Relaxed);
+        self.lock().set_table(Arc::new(table));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Quotas> {
+        self.quotas.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn are_any(&self) -> bool {
+        self.are_any.load(Ordering::Relaxed)
+    }
+
+    /// Counts bytes, and says how long the client is to wait.
+    pub fn bytes(&self, now: Instant, kind: QuotaKind, client_id: &str, bytes: u64) -> Duration {
+        if !self.are_any() {
+            return Duration::ZERO;
+        }
+        // Rates are of bytes a second: 2^53 of them are counted exactly.
+        #[allow(clippy::cast_precision_loss, reason = "see above")]
+        let amount = bytes as f64;
+        self.lock().record(now, kind, client(client_id), amount)
+    }
+
+    /// As if the bytes had not been: the answer went out without them.
+    pub fn take_back(&self, now: Instant, kind: QuotaKind, client_id: &str, bytes: u64) {
+        #[allow(clippy::cast_precision_loss, reason = "as in bytes")]
+        let amount = bytes as f64;
+        self.lock().unrecord(now, kind, client(client_id), amount);
+    }
+
+    /// Counts the time a request took (`request_percentage`).
+    pub fn request(&self, now: Instant, client_id: &str, took: Duration) -> Duration {
+        if !self.are_any() {
+            return Duration::ZERO;
+        }
+        self.lock().record_request(now, client(client_id), took)
+    }
+
+    /// Whether a client may make so many partitions come and go now (KIP-599); if not, when.
+    pub fn admit_mutations(&self, now: Instant, client_id: &str, partitions: f64) -> Result<(), Duration> {
+        if !self.are_any() {
+            return Ok(());
+        }
+        self.lock().admit_mutations(now, client(client_id), partitions)
+    }
+}
+
+const fn client(id: &str) -> Client<'_> {
+    Client { user: ANONYMOUS, id }
+}
