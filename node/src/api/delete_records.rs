@@ -1,0 +1,109 @@
+//! DeleteRecords (21): moves log starts up (KIP-107). Answered once the new starts would survive a crash.
+
+use super::{Call, Responder};
+use crate::node::Node;
+use crate::partition::Waiter;
+use highwater_core::ids::Offset;
+use highwater_protocol::ErrorCode;
+use highwater_protocol::messages::{
+    DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopicResult,
+};
+use highwater_protocol::topics::TopicRef;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Serves a request.
+pub(super) fn handle(call: Call<'_>, request: DeleteRecordsRequest) {
+    let pending = Arc::new(Pending { node: call.node.clone(), inner: Mutex::default() });
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for (t, topic) in request.topics.iter().enumerate() {
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for (p, asked) in topic.partitions.iter().enumerate() {
+            let found = call.node.registry().find(TopicRef::Name(&topic.name), asked.partition_index);
+            let done = match found {
+                Err(code) => Some(Err(code)),
+                Ok(partition) => partition.delete_records(Offset(asked.offset), || {
+                    pending.lock().waiting += 1;
+                    let pending = pending.clone();
+                    Waiter::Deleted(Box::new(move |result| pending.complete((t, p), result)))
+                }),
+            };
+            partitions.push(answer(asked.partition_index, done.unwrap_or(Err(ErrorCode::RequestTimedOut))));
+        }
+        topics.push(DeleteRecordsTopicResult { name: topic.name.clone(), partitions });
+    }
+    pending.start(call.responder, topics);
+}
+
+fn answer(partition_index: i32, result: Result<Offset, ErrorCode>) -> DeleteRecordsPartitionResult {
+    let (low_watermark, error_code) = match result {
+        Ok(low) => (low.0, ErrorCode::None),
+        Err(code) => (-1, code),
+    };
+    DeleteRecordsPartitionResult { partition_index, low_watermark, error_code }
+}
+
+/// A request some of whose partitions wait for their replicas.
+struct Pending {
+    node: Arc<Node>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    waiting: usize,
+    early: Vec<((usize, usize), Result<Offset, ErrorCode>)>,
+    open: Option<(Responder, Vec<DeleteRecordsTopicResult>)>,
+}
+
+impl Pending {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn start(&self, responder: Responder, mut topics: Vec<DeleteRecordsTopicResult>) {
+        let mut inner = self.lock();
+        for ((t, p), result) in std::mem::take(&mut inner.early) {
+            let slot = &mut topics[t].partitions[p];
+            *slot = answer(slot.partition_index, result);
+        }
+        if inner.waiting == 0 {
+            self.finish(responder, topics);
+        } else {
+            inner.open = Some((responder, topics));
+        }
+    }
+
+    fn complete(&self, (t, p): (usize, usize), result: Result<Offset, ErrorCode>) {
+        let mut inner = self.lock();
+        inner.waiting -= 1;
+        match &mut inner.open {
+            Some((_, topics)) => {
+                let slot = &mut topics[t].partitions[p];
+                *slot = answer(slot.partition_index, result);
+            }
+            None => inner.early.push(((t, p), result)),
+        }
+        if inner.waiting == 0
+            && let Some((responder, topics)) = inner.open.take()
+        {
+            self.finish(responder, topics);
+        }
+    }
+
+    /// Notes the new log starts durably, on a thread that may block, then answers.
+    fn finish(&self, responder: Responder, topics: Vec<DeleteRecordsTopicResult>) {
+        let points = self.node.data_dir().recovery_points().clone();
+        self.node.jobs().submit(move || {
+            let mut response = DeleteRecordsResponse { topics, ..Default::default() };
+            if let Err(error) = points.write() {
+                tracing::error!(%error, "the new log starts could not be written");
+                for partition in response.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+                    if partition.error_code == ErrorCode::None {
+                        partition.error_code = ErrorCode::KafkaStorageError;
+                    }
+                }
+            }
+            responder.send(&response);
+        });
+    }
+}

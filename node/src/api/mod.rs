@@ -1,0 +1,213 @@
+//! Request handlers: from decoded requests to answers, one file per family.
+//!
+//! Handlers run on the connection's own task and never block. Whatever cannot be answered at once (a fetch that
+//! waits, a join, a commit to be made durable) keeps its [`Responder`] and is answered by whoever finishes it.
+
+mod cluster;
+mod configs;
+mod delete_records;
+mod fetch;
+mod groups;
+mod log_dirs;
+mod metadata;
+mod offsets;
+mod produce;
+mod producers;
+mod quotas;
+mod responder;
+mod topics;
+
+pub use fetch::FetchHub;
+pub use responder::Responder;
+
+use crate::node::Node;
+use highwater_core::time::Instant;
+use highwater_net_tcp::{
+    ApiRange, ApiTable, CloseReason, ConnCtx, ConnInfo, ReplyQueue, Request, Requests, Service,
+};
+use highwater_protocol::messages::ApiVersionsRequest;
+use highwater_protocol::{
+    API_TABLE, ApiKey, ErrorCode, Features, Reader, RequestBody, ResponseHeader, api_versions_response,
+};
+use std::sync::Arc;
+
+/// What the node keeps for a connection.
+#[derive(Debug, Default)]
+pub struct ConnState {
+    /// The client's own name and version (KIP-511), if it told.
+    pub software: Option<(String, String)>,
+    /// Fetches that wait; they end with the connection.
+    fetches: Vec<Arc<fetch::Pending>>,
+}
+
+impl ConnState {
+    /// Keeps a waiting fetch alive until it is answered or the connection ends.
+    fn remember_fetch(&mut self, pending: Arc<fetch::Pending>) {
+        self.fetches.retain(|fetch| !fetch.is_over());
+        self.fetches.push(pending);
+    }
+}
+
+/// One request on its way through a handler.
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// The node that serves it.
+    pub node: &'a Arc<Node>,
+    /// The connection on which it came.
+    pub conn: &'a mut ConnCtx<ConnState>,
+    /// What the client calls itself.
+    pub client_id: Option<Arc<str>>,
+    /// When its last byte was read.
+    pub received_at: Instant,
+    /// Where the answer goes.
+    pub responder: Responder,
+}
+
+impl Call<'_> {
+    /// The client's name, empty if it has none.
+    pub fn client_id(&self) -> &str {
+        self.client_id.as_deref().unwrap_or_default()
+    }
+
+    /// The listener on which the request came: addresses in the answer are those of the same one.
+    pub fn listener(&self) -> &str {
+        &self.conn.info.listener
+    }
+}
+
+/// Serves a node's clients.
+#[derive(Debug)]
+pub struct NodeService {
+    node: Arc<Node>,
+    table: Arc<ApiTable>,
+}
+
+impl NodeService {
+    /// A service in front of `node`.
+    pub fn new(node: Arc<Node>) -> Self {
+        Self { node, table: Arc::new(api_table()) }
+    }
+
+    fn handle_one(&self, conn: &mut ConnCtx<ConnState>, request: Request, replies: &ReplyQueue) {
+        let Request { slot, header, body, received_at } = request;
+        let key = ApiKey::from_code(header.api_key).expect("the table offers declared keys only");
+        let version = header.api_version;
+        let shape = ResponseHeader { key, version, correlation_id: header.correlation_id };
+        let responder = Responder::new(replies, slot, shape);
+        let mut reader = Reader::new(&body);
+        match RequestBody::decode(&mut reader, key, version) {
+            Ok(body) => {
+                if reader.remaining() > 0 {
+                    // librdkafka has sent a byte too many; Kafka tolerates it as well.
+                    tracing::debug!(
+                        api = key.name(),
+                        version,
+                        bytes = reader.remaining(),
+                        "bytes after the request"
+                    );
+                }
+                let client_id = header.client_id;
+                self.node.counters().count_request(key);
+                dispatch(Call { node: &self.node, conn, client_id, received_at, responder }, body);
+            }
+            Err(error) => responder.refuse(format!("{} version {version}: {error}", key.name())),
+        }
+    }
+}
+
+impl Service for NodeService {
+    type State = ConnState;
+
+    fn api_table(&self) -> Arc<ApiTable> {
+        self.table.clone()
+    }
+
+    fn connected(&self, _conn: &ConnInfo, _replies: &ReplyQueue) -> ConnState {
+        ConnState::default()
+    }
+
+    fn handle(&self, conn: &mut ConnCtx<ConnState>, batch: &mut Requests<'_>, replies: &ReplyQueue) {
+        for request in batch {
+            self.handle_one(conn, request, replies);
+        }
+    }
+
+    fn disconnected(&self, conn: ConnCtx<ConnState>, _reason: &CloseReason) {
+        for fetch in conn.state.fetches {
+            fetch.cancel();
+        }
+    }
+}
+
+/// What is served and advertised, from the protocol's declarations.
+fn api_table() -> ApiTable {
+    ApiTable::new(API_TABLE.iter().filter_map(|api| {
+        let advertised = api.advertised?;
+        let flexible_min = if api.flexible.min > api.flexible.max { i16::MAX } else { api.flexible.min };
+        Some(ApiRange {
+            api_key: api.key.code(),
+            version_min: api.versions.min,
+            version_max: advertised.max,
+            advertised_min: advertised.min,
+            flexible_min,
+        })
+    }))
+}
+
+fn dispatch(call: Call<'_>, body: RequestBody) {
+    match body {
+        RequestBody::Produce(request) => produce::handle(call, &request),
+        RequestBody::Fetch(request) => fetch::handle(call, &request),
+        RequestBody::ListOffsets(request) => offsets::list(call, request),
+        RequestBody::OffsetForLeaderEpoch(request) => offsets::for_leader_epoch(call, request),
+        RequestBody::DeleteRecords(request) => delete_records::handle(call, request),
+        RequestBody::InitProducerId(request) => producers::init_producer_id(call, &request),
+        RequestBody::DescribeProducers(request) => producers::describe(call, request),
+        RequestBody::Metadata(request) => metadata::handle(call, request),
+        RequestBody::DescribeTopicPartitions(request) => metadata::describe_topic_partitions(call, &request),
+        RequestBody::DescribeCluster(request) => cluster::describe(call, &request),
+        RequestBody::FindCoordinator(request) => groups::find_coordinator(call, request),
+        RequestBody::JoinGroup(request) => groups::join(call, request),
+        RequestBody::SyncGroup(request) => groups::sync(call, request),
+        RequestBody::Heartbeat(request) => groups::heartbeat(call, request),
+        RequestBody::LeaveGroup(request) => groups::leave(call, request),
+        RequestBody::OffsetCommit(request) => groups::offset_commit(call, request),
+        RequestBody::OffsetFetch(request) => groups::offset_fetch(call, request),
+        RequestBody::OffsetDelete(request) => groups::offset_delete(call, request),
+        RequestBody::DescribeGroups(request) => groups::describe(call, request),
+        RequestBody::ListGroups(request) => groups::list(call, request),
+        RequestBody::DeleteGroups(request) => groups::delete(call, request),
+        RequestBody::CreateTopics(request) => topics::create(call, request),
+        RequestBody::DeleteTopics(request) => topics::delete(call, request),
+        RequestBody::CreatePartitions(request) => topics::create_partitions(call, request),
+        RequestBody::DescribeConfigs(request) => configs::describe(call, request),
+        RequestBody::AlterConfigs(request) => configs::alter(call, request),
+        RequestBody::IncrementalAlterConfigs(request) => configs::alter_incrementally(call, request),
+        RequestBody::ListConfigResources(request) => configs::list_resources(call, &request),
+        RequestBody::DescribeClientQuotas(request) => quotas::describe(call, &request),
+        RequestBody::AlterClientQuotas(request) => quotas::alter(call, request),
+        RequestBody::DescribeLogDirs(request) => log_dirs::describe(call, request),
+        RequestBody::ApiVersions(request) => api_versions(call, request),
+    }
+}
+
+/// ApiVersions (18): what is served, and who asks (KIP-511).
+fn api_versions(call: Call<'_>, request: ApiVersionsRequest) {
+    let version = call.responder.version();
+    if version >= 3 {
+        let (name, software_version) = (request.client_software_name, request.client_software_version);
+        if !is_software_name(&name) || !is_software_name(&software_version) {
+            let mut answer = api_versions_response(version, &Features::default());
+            answer.error_code = ErrorCode::InvalidRequest;
+            return call.responder.send(&answer);
+        }
+        call.conn.state.software = Some((name, software_version));
+    }
+    call.responder.send(&api_versions_response(version, &call.node.features()));
+}
+
+/// What Kafka takes for a client's name or version: it becomes a metric's label.
+fn is_software_name(text: &str) -> bool {
+    let edge = |c: char| c.is_ascii_alphanumeric();
+    text.starts_with(edge) && text.ends_with(edge) && text.chars().all(|c| edge(c) || matches!(c, '-' | '.'))
+}
