@@ -1,0 +1,83 @@
+//! A running broker: a node with a server in front of it.
+//!
+//! The same for a process and for the simulator; only disk, listeners and threads differ.
+
+use crate::api::NodeService;
+use crate::log::LogError;
+use crate::node::{DRAIN_TIME_MAX, Node, NodeConfig, Platform, StartError};
+use highwater_core::config::BrokerConfig;
+use highwater_net_tcp::{Limits, Listen, Server};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A node that serves clients.
+#[derive(Debug)]
+pub struct Broker {
+    node: Arc<Node>,
+    server: Server<NodeService>,
+    accepting: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Broker {
+    /// Starts the node and lets clients in on these listeners, each with its name.
+    pub fn start<L: Listen>(
+        config: NodeConfig,
+        platform: Platform,
+        listeners: Vec<(String, L)>,
+    ) -> Result<Self, StartError> {
+        let node = Node::start(config, platform)?;
+        let service = Arc::new(NodeService::new(node.clone()));
+        let server = Server::new(service, limits(&node.broker_config()), node.clock().started());
+        let accepting = listeners
+            .into_iter()
+            .map(|(name, listener)| {
+                let server = server.clone();
+                tokio::spawn(async move { server.serve(&name, listener).await })
+            })
+            .collect();
+        Ok(Self { node, server, accepting })
+    }
+
+    /// The node.
+    pub const fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// The server.
+    pub const fn server(&self) -> &Server<NodeService> {
+        &self.server
+    }
+
+    /// The orderly end: clients get the answers they wait for, everything is flushed, the directory is marked clean.
+    pub async fn shutdown(self) -> Result<(), LogError> {
+        self.server.shutdown(DRAIN_TIME_MAX).await;
+        for accepting in self.accepting {
+            // It has ended, or panicked and said so.
+            let _ = accepting.await;
+        }
+        self.node.shutdown()
+    }
+}
+
+/// The limits of connections.
+fn limits(config: &BrokerConfig) -> Limits {
+    let size = |value: i32| usize::try_from(value).unwrap_or(0);
+    let defaults = Limits::default();
+    let idle_max = match config.connections_idle_ms_max {
+        Some(ms) => Duration::from_millis(u64::try_from(ms).unwrap_or(0)),
+        None => Duration::from_secs(u64::from(u32::MAX)),
+    };
+    Limits {
+        request_bytes_max: size(config.request_bytes_max),
+        idle_max,
+        write_stall_max: idle_max.min(defaults.write_stall_max),
+        connections_max: size(config.connections_max),
+        connections_per_ip_max: size(config.connections_per_ip_max),
+        connections_per_ip_overrides: config
+            .connections_per_ip_overrides
+            .iter()
+            .map(|(ip, max)| (*ip, size(*max)))
+            .collect(),
+        ..defaults
+    }
+}
