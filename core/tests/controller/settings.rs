@@ -1,0 +1,181 @@
+//! Settings and quotas, altered and described.
+
+use super::*;
+
+#[test]
+fn settings_are_set_deleted_appended_and_subtracted() {
+    let mut solo = Solo::new(&[("log.retention.hours", "1")]);
+    solo.create_one(topic("t", 1, 1));
+    let ok = (ErrorCode::None, None);
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(solo.setting(TOPIC, "t", "retention.ms"), (text("3600000"), 4));
+    assert_eq!(solo.alter(TOPIC, "t", &[("retention.ms", 0, Some("99"))]), ok);
+    assert_eq!(solo.setting(TOPIC, "t", "retention.ms"), (text("99"), 1));
+    assert_eq!(solo.alter(TOPIC, "t", &[("retention.ms", 1, None)]), ok);
+    assert_eq!(solo.setting(TOPIC, "t", "retention.ms"), (text("3600000"), 4));
+    assert_eq!(solo.alter(TOPIC, "t", &[("cleanup.policy", 2, Some("compact"))]), ok);
+    assert_eq!(solo.setting(TOPIC, "t", "cleanup.policy").0, text("delete,compact"));
+    assert_eq!(solo.alter(TOPIC, "t", &[("cleanup.policy", 3, Some("delete"))]), ok);
+    assert_eq!(solo.setting(TOPIC, "t", "cleanup.policy").0, text("compact"));
+    assert_eq!(solo.alter(GROUP, "g", &[("consumer.session.timeout.ms", 0, Some("50000"))]), ok);
+    assert_eq!(solo.setting(GROUP, "g", "consumer.session.timeout.ms"), (text("50000"), 8));
+    // a broker's dynamic setting reaches the topics that do not set it
+    assert_eq!(solo.alter(BROKER, "", &[("log.retention.ms", 0, Some("77"))]), ok);
+    assert_eq!(solo.setting(TOPIC, "t", "retention.ms"), (text("77"), 3));
+    assert_eq!(solo.alter(BROKER, "1", &[("log.retention.ms", 0, Some("66"))]), ok);
+    assert_eq!(solo.setting(TOPIC, "t", "retention.ms"), (text("66"), 2));
+    assert_eq!(solo.image().topic_config(NODE, &solo.fixed, TopicId([1; 16])).retention_ms, Some(66));
+}
+
+#[test]
+fn bad_changes_of_settings_are_refused_and_change_nothing() {
+    let mut solo = Solo::new(&[]);
+    solo.create_one(topic("t", 1, 1));
+    let long = "x".repeat(40_000);
+    type Change<'a> = (&'a str, i8, Option<&'a str>);
+    let cases: &[(i8, &str, &[Change<'_>], ErrorCode)] = &[
+        (TOPIC, "t", &[("segment.bytes", 0, Some("-4"))], ErrorCode::InvalidConfig),
+        (TOPIC, "t", &[("no.such", 0, Some("1"))], ErrorCode::InvalidConfig),
+        (TOPIC, "t", &[("retention.ms", 2, Some("1"))], ErrorCode::InvalidConfig),
+        (TOPIC, "t", &[("retention.ms", 0, None)], ErrorCode::InvalidRequest),
+        (TOPIC, "t", &[("retention.ms", 7, Some("1"))], ErrorCode::InvalidRequest),
+        (TOPIC, "t", &[("retention.ms", 0, Some("1")), ("retention.ms", 1, None)], ErrorCode::InvalidRequest),
+        (TOPIC, "t", &[("leader.replication.throttled.replicas", 0, Some(&long))], ErrorCode::InvalidConfig),
+        (TOPIC, "nope", &[("retention.ms", 0, Some("1"))], ErrorCode::UnknownTopicOrPartition),
+        (TOPIC, "", &[("retention.ms", 0, Some("1"))], ErrorCode::InvalidRequest),
+        (BROKER, "1", &[("num.partitions", 0, Some("2"))], ErrorCode::InvalidRequest),
+        (BROKER, "", &[("listeners", 0, Some("PLAINTEXT://:1"))], ErrorCode::InvalidRequest),
+        (BROKER, "", &[("log.retention.ms", 0, Some("0"))], ErrorCode::InvalidRequest),
+        (BROKER, "9", &[("log.retention.ms", 0, Some("1"))], ErrorCode::BrokerIdNotRegistered),
+        (BROKER, "one", &[("log.retention.ms", 0, Some("1"))], ErrorCode::InvalidRequest),
+        (GROUP, "", &[("consumer.session.timeout.ms", 0, Some("1"))], ErrorCode::InvalidRequest),
+        (GROUP, "g", &[("no.such", 0, Some("1"))], ErrorCode::InvalidConfig),
+        (99, "g", &[], ErrorCode::InvalidRequest),
+    ];
+    let offset = solo.image().offset();
+    for (kind, name, changes, code) in cases {
+        let (error, message) = solo.alter(*kind, name, changes);
+        assert_eq!(error, *code, "{changes:?}: {message:?}");
+    }
+    assert_eq!(solo.image().offset(), offset);
+}
+
+#[test]
+fn alter_configs_replaces_what_was_set() {
+    let mut solo = Solo::new(&[]);
+    let t = with_config(topic("t", 1, 1), "retention.ms", Some("5"));
+    solo.create_one(with_config(t, "segment.ms", Some("6")));
+    let config = AlterableConfig { name: "segment.ms".into(), value: Some("7".into()) };
+    let resource =
+        AlterConfigsResource { resource_type: TOPIC, resource_name: "t".into(), configs: vec![config] };
+    let request = AlterConfigsRequest { resources: vec![resource.clone()], validate_only: false };
+    let plan = solo.controller.plan_alter_configs(solo.context(), &request);
+    assert_eq!(plan.records.len(), 2);
+    assert_eq!(solo.commit(plan).responses[0].error_code, ErrorCode::None);
+    assert_eq!(
+        (solo.setting(TOPIC, "t", "retention.ms").1, solo.setting(TOPIC, "t", "segment.ms").1),
+        (5, 1)
+    );
+    let twice = AlterConfigsRequest { resources: vec![resource.clone(), resource], validate_only: false };
+    let plan = solo.controller.plan_alter_configs(solo.context(), &twice);
+    assert!(plan.records.is_empty());
+    assert!(plan.response.responses.iter().all(|response| response.error_code == ErrorCode::InvalidRequest));
+}
+
+#[test]
+fn quotas_are_kept_and_found() {
+    let mut solo = Solo::new(&[]);
+    let entity = |parts: &[(&str, Option<&str>)]| -> Vec<EntityData> {
+        parts
+            .iter()
+            .map(|(kind, name)| EntityData { entity_type: (*kind).into(), entity_name: name.map(Into::into) })
+            .collect()
+    };
+    let mut alter = |parts: &[(&str, Option<&str>)], key: &str, value: f64, remove| {
+        let ops = vec![OpData { key: key.into(), value, remove }];
+        let entries = vec![AlterClientQuotasRequestEntryData { entity: entity(parts), ops }];
+        let request = AlterClientQuotasRequest { entries, validate_only: false };
+        let plan = solo.controller.plan_alter_client_quotas(&request);
+        solo.commit(plan).entries[0].error_code
+    };
+    let user = [("user", Some("u"))];
+    assert_eq!(alter(&user, "producer_byte_rate", 12345678.0, false), ErrorCode::None);
+    assert_eq!(
+        alter(&[("client-id", Some("c")), ("user", None)], "request_percentage", 0.5, false),
+        ErrorCode::None
+    );
+    assert_eq!(alter(&[("ip", Some("::1"))], "connection_creation_rate", 5.0, false), ErrorCode::None);
+    for (parts, key, value) in [
+        (&[][..], "producer_byte_rate", 1.0),
+        (&[("group", None)], "producer_byte_rate", 1.0),
+        (&[("user", Some(""))], "producer_byte_rate", 1.0),
+        (&[("user", None), ("user", Some("u"))], "producer_byte_rate", 1.0),
+        (&[("user", None), ("ip", None)], "connection_creation_rate", 1.0),
+        (&[("ip", Some("here"))], "connection_creation_rate", 1.0),
+        (&[("ip", None)], "producer_byte_rate", 1.0),
+        (&user, "connection_creation_rate", 1.0),
+        (&user, "no_such_rate", 1.0),
+        (&user, "producer_byte_rate", 1.5),
+        (&user, "producer_byte_rate", 0.0),
+        (&user, "producer_byte_rate", f64::NAN),
+    ] {
+        assert_eq!(alter(parts, key, value, false), ErrorCode::InvalidRequest, "{parts:?} {key} {value}");
+    }
+    assert_eq!(alter(&user, "consumer_byte_rate", 0.0, true), ErrorCode::None, "there is nothing to remove");
+    let find = |components: &[(&str, i8, Option<&str>)], strict| {
+        let components = components
+            .iter()
+            .map(|(kind, match_type, name)| ComponentData {
+                entity_type: (*kind).into(),
+                match_type: *match_type,
+                r#match: name.map(Into::into),
+            })
+            .collect();
+        let request = DescribeClientQuotasRequest { components, strict };
+        answer_client_quotas(solo.image(), &request)
+    };
+    let found = find(&[("user", 0, Some("u"))], true).entries.expect("no error");
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].values, [ValueData { key: "producer_byte_rate".into(), value: 12345678.0 }]);
+    let count =
+        |components: &[(&str, i8, Option<&str>)], strict| find(components, strict).entries.map(|e| e.len());
+    assert_eq!(count(&[], false), Some(3));
+    assert_eq!(count(&[], true), Some(0));
+    assert_eq!(count(&[("user", 2, None)], false), Some(2));
+    assert_eq!(count(&[("user", 1, None)], false), Some(1));
+    assert_eq!(count(&[("user", 1, None)], true), Some(0));
+    assert_eq!(find(&[("user", 0, None)], false).error_code, ErrorCode::InvalidRequest);
+    assert_eq!(find(&[("group", 0, Some("g"))], false).error_code, ErrorCode::UnsupportedVersion);
+}
+
+#[test]
+fn configs_are_described_with_source_synonyms_type_and_words() {
+    let solo = Solo::new(&[("log.segment.bytes", "2000000"), ("ssl.keystore.password", "secret")]);
+    let described = solo.describe(BROKER, "1");
+    assert_eq!(described.error_code, ErrorCode::None);
+    let entry = |name: &str| described.configs.iter().find(|config| config.name == name).expect("described");
+    let segment = entry("log.segment.bytes");
+    assert_eq!(
+        (segment.value.as_deref(), segment.config_source, segment.config_type),
+        (Some("2000000"), 4, 3)
+    );
+    assert!(!segment.read_only && entry("num.partitions").read_only);
+    let synonyms: Vec<_> = segment.synonyms.iter().map(|s| (s.value.as_deref(), s.source)).collect();
+    assert_eq!(synonyms, [(Some("2000000"), 4), (Some("1073741824"), 5)]);
+    assert!(segment.documentation.as_ref().is_some_and(|doc| !doc.is_empty()));
+    let password = entry("ssl.keystore.password");
+    assert!(password.is_sensitive && password.value.is_none());
+    assert!(password.synonyms.iter().all(|synonym| synonym.value.is_none()), "nor in a synonym");
+    for (kind, name, code) in [
+        (BROKER, "2", ErrorCode::InvalidRequest),
+        (BROKER, "x", ErrorCode::InvalidRequest),
+        (TOPIC, "nope", ErrorCode::UnknownTopicOrPartition),
+        (TOPIC, "n/a", ErrorCode::InvalidTopicException),
+        (GROUP, "", ErrorCode::InvalidRequest),
+        (8, "1", ErrorCode::None),
+        (77, "1", ErrorCode::InvalidRequest),
+    ] {
+        assert_eq!(solo.describe(kind, name).error_code, code, "{kind} {name}");
+    }
+    assert!(solo.describe(BROKER, "").configs.is_empty(), "nothing is set for all brokers");
+}
