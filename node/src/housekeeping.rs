@@ -53,12 +53,15 @@ impl State {
         let initial = millis(config.log_initial_task_delay_ms);
         let retention_interval = millis(config.log_retention_check_interval_ms);
         if *self.retention_at.get_or_insert(now + initial) <= now {
-            self.retain(node);
+            Self::retain(node);
             self.watch_disk(node);
             self.retention_at = Some(now + retention_interval);
         }
         let backoff = millis(config.log_cleaner_backoff_ms);
         if *self.cleaning_at.get_or_insert(now + initial) <= now {
+            if config.log_cleaner {
+                crate::cleaning::clean(node);
+            }
             self.cleaning_at = Some(node.clock().mono() + backoff);
         }
         if *self.checkpoint_at.get_or_insert(now + CHECKPOINT_INTERVAL) <= now {
@@ -72,7 +75,7 @@ impl State {
     }
 
     /// Moves log starts as retention asks, and removes the files of segments that went long enough ago.
-    fn retain(&mut self, node: &Node) {
+    fn retain(node: &Node) {
         let wall = node.clock().now().wall;
         let partitions = node.registry().all();
         let mut has_cut = false;

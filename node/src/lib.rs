@@ -4,6 +4,7 @@ pub mod api;
 pub mod background;
 pub mod broker;
 pub mod cell;
+mod cleaning;
 #[cfg(not(madsim))]
 pub mod cli;
 pub mod clock;

@@ -47,6 +47,11 @@ impl Producer {
     pub fn last_sequence(&self) -> Sequence {
         self.batches.back().map_or(Sequence(-1), |batch| batch.last_sequence)
     }
+
+    /// The offset of the newest batch's last record; none if none is remembered.
+    pub fn last_offset(&self) -> Option<Offset> {
+        self.batches.back().map(|batch| batch.last_offset)
+    }
 }
 
 /// What a batch is to the producer state.

@@ -351,10 +351,8 @@ impl Log {
 
     /// The epoch of the last batch, looked for from the end.
     fn last_epoch(&self) -> Result<LeaderEpoch, LogError> {
-        for segment in self.segments.iter().rev().filter(|s| s.size > 0) {
-            return Ok(segment.index.epoch());
-        }
-        Ok(LeaderEpoch::NONE)
+        let newest = self.segments.iter().rev().find(|s| s.size > 0);
+        Ok(newest.map_or(LeaderEpoch::NONE, |segment| segment.index.epoch()))
     }
 
     /// Empties the log and lets it go on at `offset`: a follower whose leader's log starts beyond its own end.

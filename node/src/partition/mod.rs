@@ -25,7 +25,7 @@ use highwater_core::coordinator::LoadId;
 use highwater_core::ids::{LeaderEpoch, Offset, Token, TopicPartition};
 use highwater_core::replica::{
     Acks, ActiveProducer, EpochEnd, FetchBounds, FetchFrom, Input, Isolation, Leadership, ListedOffset,
-    ProduceError, Produced,
+    ProduceError, Produced, Replica,
 };
 use highwater_core::time::{Instant, Timestamp};
 use highwater_protocol::ErrorCode;
@@ -306,6 +306,16 @@ impl Partition {
     pub fn with_log<R>(&self, use_log: impl FnOnce(&mut Log) -> R) -> Result<R, CellBroken> {
         let mut state = self.cell.lock()?;
         Ok(use_log(&mut state.log))
+    }
+
+    /// Uses replica and log together under the cell's lock, for housekeeping that changes no record.
+    pub(crate) fn with_machines<R>(
+        &self,
+        use_both: impl FnOnce(&Replica, &mut Log) -> R,
+    ) -> Result<R, CellBroken> {
+        let mut state = self.cell.lock()?;
+        let State { replica, log, .. } = &mut *state;
+        Ok(use_both(replica, log))
     }
 
     /// The producer state and epochs as of the log's end, for a checkpoint; `None` while an append is under way.
