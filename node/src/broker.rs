@@ -4,7 +4,7 @@
 
 use crate::api::NodeService;
 use crate::log::LogError;
-use crate::node::{DRAIN_TIME_MAX, Node, NodeConfig, Platform, StartError};
+use crate::node::{DRAIN_TIME_MAX, Node, NodeSetup, Platform, StartError};
 use highwater_core::config::BrokerConfig;
 use highwater_net_tcp::{Limits, Listen, Server};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub struct Broker {
 impl Broker {
     /// Starts the node and lets clients in on these listeners, each with its name.
     pub fn start<L: Listen>(
-        config: NodeConfig,
+        config: NodeSetup,
         platform: Platform,
         listeners: Vec<(String, L)>,
     ) -> Result<Self, StartError> {

@@ -4,5 +4,5 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    highwater::cli::run(highwater::cli::Cli::parse())
+    highwater::cli::run(&highwater::cli::Cli::parse())
 }

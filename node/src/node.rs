@@ -32,7 +32,7 @@ use std::time::Duration;
 
 /// What a node is started with.
 #[derive(Clone, Debug)]
-pub struct NodeConfig {
+pub struct NodeSetup {
     /// This broker's id.
     pub node_id: BrokerId,
     /// Where its data are.
@@ -122,7 +122,7 @@ impl From<LogError> for StartError {
 /// One broker.
 pub struct Node {
     me: Weak<Node>,
-    config: NodeConfig,
+    config: NodeSetup,
     broker_epoch: BrokerEpoch,
     shell: Arc<Shell>,
     data_dir: Arc<DataDir>,
@@ -152,7 +152,7 @@ impl fmt::Debug for Node {
 
 impl Node {
     /// Opens the data directory and everything in it, registers the broker and starts its workers. Blocks.
-    pub fn start(config: NodeConfig, platform: Platform) -> Result<Arc<Self>, StartError> {
+    pub fn start(config: NodeSetup, platform: Platform) -> Result<Arc<Self>, StartError> {
         let clock = Clock::start();
         let now = clock.now();
         let layers_now = broker_config_of(&config.fixed);
@@ -410,7 +410,7 @@ impl Node {
 }
 
 fn open_data_dir(
-    config: &NodeConfig,
+    config: &NodeSetup,
     disk: &Arc<dyn Disk>,
     broker: &BrokerConfig,
 ) -> Result<DataDir, DataDirError> {
@@ -437,7 +437,7 @@ fn broker_config_of(fixed: &ConfigMap) -> BrokerConfig {
 
 /// Announces this process to the controller.
 fn register(
-    config: &NodeConfig,
+    config: &NodeSetup,
     data_dir: &DataDir,
     starting: &mut StartingController,
     now: highwater_core::time::Timestamp,

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The internal topic of the group coordinator.
-pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
 /// How long a deleted topic's files stay: Kafka's `file.delete.delay.ms`, which the topic's settings can no longer
 /// say.
@@ -194,10 +194,10 @@ impl Node {
                     match partition.with_log(|log| self.data_dir().delete_log(log)) {
                         Ok(Ok(())) => {}
                         Ok(Err(error)) => {
-                            tracing::error!(topic = %topic.name, %error, "the log's directory stays")
+                            tracing::error!(topic = %topic.name, %error, "the log's directory stays");
                         }
                         Err(broken) => {
-                            tracing::error!(topic = %topic.name, error = %broken, "the log's directory stays")
+                            tracing::error!(topic = %topic.name, error = %broken, "the log's directory stays");
                         }
                     }
                 }

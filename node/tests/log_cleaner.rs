@@ -180,7 +180,7 @@ fn a_tombstone_removes_its_key_and_goes_itself_after_its_time() {
         assert!(clean(&mut log, now));
         assert_eq!(keys(&log).iter().any(|(_, key)| key == "gone"), has_tombstone, "at {now}");
     }
-    assert_eq!(log.read_batch(Offset(1)).unwrap().is_some(), true);
+    assert!(log.read_batch(Offset(1)).unwrap().is_some());
 }
 
 #[test]

@@ -35,7 +35,6 @@ pub(super) fn list(call: Call<'_>, request: ListOffsetsRequest) {
                 timestamp: -1,
                 offset: -1,
                 leader_epoch: -1,
-                ..Default::default()
             })
         };
         let partitions = topic.partitions.iter().map(answer).collect();

@@ -26,7 +26,7 @@ use std::time::Duration;
 const ADMIN_CLIENT_ID: &str = "__admin_client";
 
 /// Serves a produce request.
-pub fn handle(call: Call<'_>, request: &ProduceView) {
+pub(super) fn handle(call: Call<'_>, request: &ProduceView) {
     let acks = match request.acks {
         0 | 1 => Acks::Leader,
         -1 => Acks::All,
@@ -66,7 +66,7 @@ pub fn handle(call: Call<'_>, request: &ProduceView) {
         Some(pending) => {
             let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
             Pending::start(&pending, finish, answers);
-            let timed: std::sync::Weak<dyn Timed> = Arc::downgrade(&(pending.clone() as Arc<dyn Timed>));
+            let timed: std::sync::Weak<dyn Timed> = Arc::downgrade(&(pending as Arc<dyn Timed>));
             call.node.timers().arm(call.received_at + timeout, timed);
             // Kept alive by the partitions' waiters; the timer holds it weakly.
         }

@@ -6,7 +6,7 @@ use highwater_protocol::{EncodeError, Message, ResponseHeader};
 use std::time::Duration;
 
 /// The length in front of an encoded frame, which the connection writes itself.
-pub const LENGTH_BYTES: usize = 4;
+pub(super) const LENGTH_BYTES: usize = 4;
 
 /// The answer to one request, still to be given. Can be kept and used from anywhere; a connection that is gone
 /// ignores it.

@@ -1,6 +1,9 @@
 //! The command line: for people first, `--json` for machines.
 
-mod serve;
+mod error;
+pub mod serve;
+
+pub use error::CliError;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -18,20 +21,20 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a broker in the foreground.
+    /// Run a broker in the foreground
     Serve(serve::ServeArgs),
 }
 
-/// Runs the command and says how it ended: 0 is success, 1 a failure that was told, 2 wrong usage.
-pub fn run(cli: Cli) -> ExitCode {
-    let outcome = match cli.command {
+/// Runs the command and says how it ended: 0 is success, 1 a failure that was told, 2 wrong usage or settings.
+pub fn run(cli: &Cli) -> ExitCode {
+    let outcome = match &cli.command {
         Command::Serve(args) => serve::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("highwater: {error}");
-            ExitCode::FAILURE
+            error.exit_code()
         }
     }
 }

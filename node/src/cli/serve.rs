@@ -1,23 +1,50 @@
 //! `highwater serve`: one broker in the foreground.
+//!
+//! Standard output has one line, `ready` with addresses as `key=value`, once clients are served; everything else
+//! goes to standard error. SIGTERM and Ctrl-C end it cleanly, with exit code 0.
 
+use super::CliError;
 use crate::broker::Broker;
+use crate::config::{HostPort, Listener, Loader, NodeConfig};
 use crate::disk::RealDisk;
 use crate::meta_store::SledMeta;
-use crate::node::{NodeConfig, Platform};
-use clap::Args;
-use highwater_core::config::ConfigMap;
-use highwater_core::ids::BrokerId;
+use crate::node::{NodeSetup, Platform};
+use clap::{Args, ValueEnum};
 use highwater_core::metadata::Endpoint;
 use highwater_net_tcp::{Listen, SocketOptions, TcpListen};
-use std::error::Error;
-use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{IsTerminal, Read, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// Variables of the environment that begin like settings and are none.
+const OTHER_VARIABLES: &[&str] = &["HIGHWATER_LOG", "HIGHWATER_SEED", "HIGHWATER_SEEDS", "HIGHWATER_SIM"];
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
 
 /// Flags of `highwater serve`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  highwater serve
+      127.0.0.1:9092, data in ./highwater-data
+  highwater serve --ephemeral --listen 127.0.0.1:0
+      a throw-away broker on a free port; its address is on the ready line
+  highwater serve --config server.properties --set log.retention.hours=24
+      Kafka's own file, one setting overridden
+
+Settings win in this order: --set and flags, environment (HIGHWATER_LOG_RETENTION_MS), --config, defaults.
+`HIGHWATER_LOG=debug` (or `highwater=debug,info`) chooses what is logged.")]
 pub struct ServeArgs {
-    /// Settings, Kafka-style `.properties` or `.toml`
+    /// Settings under Kafka's names: `.properties`, or `.toml`
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Where the data are [default: ./highwater-data]
@@ -32,87 +59,245 @@ pub struct ServeArgs {
     /// What clients are told to connect to [default: where it listens]
     #[arg(long, value_name = "HOST:PORT")]
     advertise: Option<String>,
-    /// Where metrics and health are served
+    /// Where /metrics, /livez and /readyz are served [default: nowhere]
     #[arg(long, value_name = "HOST:PORT")]
     admin: Option<String>,
     /// This broker's id [default: 1]
     #[arg(long, value_name = "N")]
     node_id: Option<i32>,
-    /// One setting; may be repeated and wins over file and environment
+    /// One setting; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// How log lines are written
+    #[arg(long, value_enum, default_value_t)]
+    log_format: LogFormat,
 }
 
 /// Runs the broker until SIGTERM or Ctrl-C.
-pub fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("HIGHWATER_LOG")
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
-        )
-        .with_writer(std::io::stderr)
-        .init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(args))
+pub fn run(args: &ServeArgs) -> Result<(), CliError> {
+    log_to_stderr(args.log_format);
+    let config = load(args)?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let data_dir = DataDir::of(args, &config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("hw-io")
+        .build()
+        .map_err(|error| CliError::new(format!("threads cannot be started: {error}")))?;
+    runtime.block_on(serve(&config, &data_dir.path))
 }
 
-fn fixed(args: &ServeArgs) -> Result<ConfigMap, Box<dyn Error>> {
-    let mut map = ConfigMap::new();
-    if let Some(file) = &args.config {
-        for line in std::fs::read_to_string(file)?.lines() {
-            let line = line.trim();
-            if line.starts_with('#') {
-                continue;
-            }
-            if let Some((k, v)) = line.split_once('=') {
-                map.insert(k.trim().to_owned(), v.trim().to_owned());
-            }
+fn log_to_stderr(format: LogFormat) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("HIGHWATER_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    match format {
+        LogFormat::Text => log.with_target(false).init(),
+        LogFormat::Json => log.json().init(),
+    }
+}
+
+/// Reads settings from everywhere. Public for `highwater config explain`.
+pub fn load(args: &ServeArgs) -> Result<NodeConfig, CliError> {
+    let mut loader = Loader::new();
+    if let Some(path) = &args.config {
+        loader = loader.file(path).map_err(CliError::usage)?;
+    }
+    let text = |value: std::ffi::OsString| value.into_string().ok();
+    let variables = std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?)));
+    loader = loader.environment(variables, OTHER_VARIABLES);
+    if let Some(dir) = &args.data_dir {
+        loader = loader.flag("--data-dir", "log.dirs", &dir.display().to_string());
+    }
+    if let Some(address) = &args.listen {
+        loader = loader.listen(address);
+    }
+    if let Some(address) = &args.advertise {
+        loader = loader.advertise(address);
+    }
+    if let Some(address) = &args.admin {
+        loader = loader.flag("--admin", "highwater.admin.listener", address);
+    }
+    if let Some(id) = args.node_id {
+        loader = loader.flag("--node-id", "node.id", &id.to_string());
+    }
+    for setting in &args.set {
+        loader = loader.set_argument(setting);
+    }
+    loader.finish().map_err(CliError::usage)
+}
+
+/// The data directory of this run.
+struct DataDir {
+    path: PathBuf,
+    is_ephemeral: bool,
+}
+
+impl DataDir {
+    fn of(args: &ServeArgs, config: &NodeConfig) -> Result<Self, CliError> {
+        if args.ephemeral {
+            let name = format!("highwater-{}-{:08x}", std::process::id(), u32::from_le_bytes(random()?));
+            return Ok(Self { path: std::env::temp_dir().join(name), is_ephemeral: true });
+        }
+        match config.data_dirs.as_slice() {
+            [dir] => Ok(Self { path: dir.clone(), is_ephemeral: false }),
+            dirs => Err(CliError::usage(format!(
+                "log.dirs names {} directories; this release keeps its data in one",
+                dirs.len()
+            ))),
         }
     }
-    for set in &args.set {
-        let (k, v) = set.split_once('=').ok_or("--set wants KEY=VALUE")?;
-        map.insert(k.to_owned(), v.to_owned());
-    }
-    Ok(map)
 }
 
-async fn serve(args: ServeArgs) -> Result<(), Box<dyn Error>> {
-    let fixed = fixed(&args)?;
-    let open_files = crate::os::raise_open_files_limit()?;
-    let listen = args.listen.clone().unwrap_or_else(|| "127.0.0.1:9092".to_owned());
-    let listener = TcpListen::bind(listen.parse()?, SocketOptions::default()).await?;
-    let address = listener.local_addr()?;
-    let endpoint =
-        Endpoint { listener: "PLAINTEXT".to_owned(), host: address.ip().to_string(), port: address.port() };
-    let data_dir = args.data_dir.clone().unwrap_or_else(|| PathBuf::from("highwater-data"));
-    let mut seed = [0; 32];
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut seed)?;
-    let config = NodeConfig {
-        node_id: BrokerId(args.node_id.unwrap_or(1)),
-        data_dir: data_dir.clone(),
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        if self.is_ephemeral
+            && let Err(error) = std::fs::remove_dir_all(&self.path)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            eprintln!("highwater: {} stays: {error}", self.path.display());
+        }
+    }
+}
+
+/// Bytes from the operating system.
+fn random<const N: usize>() -> Result<[u8; N], CliError> {
+    let mut bytes = [0; N];
+    File::open("/dev/urandom")
+        .and_then(|mut source| source.read_exact(&mut bytes))
+        .map_err(|error| CliError::new(format!("no randomness from /dev/urandom: {error}")))?;
+    Ok(bytes)
+}
+
+async fn serve(config: &NodeConfig, data_dir: &Path) -> Result<(), CliError> {
+    let open_files = crate::os::raise_open_files_limit()
+        .map_err(|error| CliError::new(format!("the limit of open files cannot be read: {error}")))?;
+    let (listeners, endpoints) = bind_all(config).await?;
+    let setup = NodeSetup {
+        node_id: config.node_id,
+        data_dir: data_dir.to_owned(),
         cluster_id: None,
-        fixed,
-        endpoints: vec![endpoint],
-        open_files_max: usize::try_from(open_files / 2)?,
-        seed,
+        fixed: config.fixed.clone(),
+        endpoints,
+        open_files_max: files_for_logs(open_files),
+        seed: random()?,
     };
     let platform = Platform {
         disk: Arc::new(RealDisk),
         open_meta_store: Box::new(|dir| Ok(Arc::new(SledMeta::open(&dir.join("meta"))?))),
     };
-    let broker = Broker::start(config, platform, vec![("PLAINTEXT".to_owned(), listener)])?;
-    println!("ready listen={address} node_id={}", broker.node().id());
-    std::io::stdout().flush()?;
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    let halted = tokio::select! {
-        biased;
-        _ = terminate.recv() => None,
-        _ = tokio::signal::ctrl_c() => None,
-        why = broker.node().halted() => Some(why),
-    };
-    if let Some(why) = halted {
-        return Err(why.into());
+    let addresses: Vec<_> =
+        listeners.iter().map(|(name, listener)| (name.clone(), listener.local_addr())).collect();
+    let broker = Broker::start(setup, platform, listeners).map_err(CliError::new)?;
+    let ended = wait_for_end(&broker, &addresses).await;
+    match ended {
+        Ok(()) => {
+            tracing::info!("stopping");
+            broker.shutdown().await.map_err(|error| {
+                CliError::new(format!("not everything was closed in order, the next start recovers: {error}"))
+            })
+        }
+        Err(error) => Err(error),
     }
-    broker.shutdown().await?;
-    Ok(())
+}
+
+/// Says that it serves, and waits for the end.
+async fn wait_for_end(
+    broker: &Broker,
+    addresses: &[(String, std::io::Result<SocketAddr>)],
+) -> Result<(), CliError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())
+        .map_err(|error| CliError::new(format!("signals cannot be heard: {error}")))?;
+    say_ready(broker, addresses);
+    tokio::select! {
+        biased;
+        why = broker.node().halted() => Err(CliError::new(why)),
+        _ = terminate.recv() => Ok(()),
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted.map_err(|error| CliError::new(format!("Ctrl-C cannot be heard: {error}")))
+        }
+    }
+}
+
+/// The line that scripts wait for.
+fn say_ready(broker: &Broker, addresses: &[(String, std::io::Result<SocketAddr>)]) {
+    let mut line = "ready".to_owned();
+    for (at, (name, address)) in addresses.iter().enumerate() {
+        let Ok(address) = address else { continue };
+        let key = if at == 0 { "listen".to_owned() } else { format!("listen.{name}") };
+        line.push_str(&format!(" {key}={address}"));
+    }
+    let image = broker.node().image();
+    line.push_str(&format!(
+        " node_id={} cluster_id={}",
+        broker.node().id(),
+        image.cluster_id().unwrap_or_default()
+    ));
+    // Nobody reads it: no reason to stop serving.
+    let _ = writeln!(std::io::stdout(), "{line}");
+    let _ = std::io::stdout().flush();
+    tracing::info!("{line}");
+}
+
+/// Descriptors for segment files; the rest is for connections.
+fn files_for_logs(open_files: u64) -> usize {
+    usize::try_from(open_files / 2).unwrap_or(usize::MAX).clamp(64, 16_384)
+}
+
+async fn bind_all(config: &NodeConfig) -> Result<(Vec<(String, TcpListen)>, Vec<Endpoint>), CliError> {
+    let buffer = |bytes: i32| usize::try_from(bytes).ok();
+    let options = SocketOptions {
+        send_buffer_bytes: buffer(config.broker.socket_send_buffer_bytes),
+        receive_buffer_bytes: buffer(config.broker.socket_receive_buffer_bytes),
+        ..SocketOptions::default()
+    };
+    let mut listeners = Vec::new();
+    let mut endpoints = Vec::new();
+    for listener in &config.listeners {
+        let bound = bind(listener, options).await?;
+        let address = bound.local_addr().map_err(|error| CliError::new(error.to_string()))?;
+        endpoints.push(endpoint(listener, address));
+        listeners.push((listener.name.clone(), bound));
+    }
+    Ok((listeners, endpoints))
+}
+
+async fn bind(listener: &Listener, options: SocketOptions) -> Result<TcpListen, CliError> {
+    let HostPort { host, port } = &listener.bind;
+    let host = if host.is_empty() { "::" } else { host };
+    let failed = |error: std::io::Error| {
+        CliError::new(format!("listener {} cannot listen on {}: {error}", listener.name, listener.bind))
+    };
+    let mut last = None;
+    for address in tokio::net::lookup_host((host, *port)).await.map_err(failed)? {
+        match TcpListen::bind(address, options).await {
+            Ok(bound) => return Ok(bound),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(failed(last.unwrap_or_else(|| std::io::Error::other("the name has no address"))))
+}
+
+/// How clients of a listener reach it: as advertised, with the port that was really given where that is 0.
+fn endpoint(listener: &Listener, bound: SocketAddr) -> Endpoint {
+    let port_or_bound = |port: u16| if port == 0 { bound.port() } else { port };
+    let (host, port) = match &listener.advertised {
+        Some(advertised) => (advertised.host.clone(), port_or_bound(advertised.port)),
+        // "All addresses" cannot be connected to; Kafka advertises the machine's name then.
+        None if bound.ip().is_unspecified() => (hostname(), bound.port()),
+        None if listener.bind.host.is_empty() => (bound.ip().to_string(), bound.port()),
+        None => (listener.bind.host.clone(), bound.port()),
+    };
+    Endpoint { listener: listener.name.clone(), host, port }
+}
+
+fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if name.trim().is_empty() { "localhost".to_owned() } else { name.trim().to_owned() }
 }

@@ -14,7 +14,7 @@ mod pending;
 mod response;
 
 pub use hub::FetchHub;
-pub use pending::Pending;
+pub(super) use pending::Pending;
 
 use super::Call;
 use highwater_core::fetch::{Begun, FetchPartition, SessionRequest, TopicKey};
@@ -31,7 +31,7 @@ use std::time::Duration;
 const IDS_SINCE: i16 = 13;
 
 /// Serves a fetch request.
-pub fn handle(call: Call<'_>, request: &FetchView) {
+pub(super) fn handle(call: Call<'_>, request: &FetchView) {
     let now = call.node.clock().mono();
     let isolation = match request.isolation_level {
         0 => Isolation::ReadUncommitted,

@@ -45,7 +45,7 @@ pub(super) struct Wanted {
 
 /// A fetch that is not answered yet. Its connection keeps it alive; watches and timers hold it weakly.
 #[derive(Debug)]
-pub struct Pending {
+pub(crate) struct Pending {
     node: Arc<Node>,
     isolation: Isolation,
     request_bytes_max: i32,
@@ -270,12 +270,12 @@ impl Pending {
     }
 
     /// Whether the answer has left, or nobody waits for it.
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.lock().responder.is_none()
     }
 
     /// Nobody waits any more: the connection is gone.
-    pub fn cancel(&self) {
+    pub(crate) fn cancel(&self) {
         self.lock().responder = None;
         self.release();
     }
