@@ -23,13 +23,24 @@ const HEADER_BYTES: usize = 13;
 /// About 5 million partitions.
 const FILE_BYTES_MAX: u64 = 256 << 20;
 
+/// A place in a log's files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RecoveryPlace {
+    /// The segment, by its base offset.
+    pub segment: Offset,
+    /// The position in its file.
+    pub position: u64,
+}
+
 /// What is known about one log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecoveryPoint {
     /// The log start: records below it were deleted.
     pub log_start: Offset,
     /// Everything below is on the device: what is missing or bad there is corruption, never a torn tail.
     pub flushed: Offset,
+    /// Up to here the files are on the device: offsets are not under the batches' checksums and may rot.
+    pub place: RecoveryPlace,
     /// Everything below has been compacted, as far as the topic's policy is that.
     pub cleaned: Offset,
 }
@@ -149,12 +160,13 @@ impl RecoveryPoints {
 
     /// Lowers a log's point on the device before the log is cut below it: a crash between the two must not look
     /// like lost records.
-    pub(super) fn lower(&self, tp: TopicPartition, end: Offset) -> Result<(), LogError> {
+    pub(super) fn lower(&self, tp: TopicPartition, flushed: Offset, end: Offset) -> Result<(), LogError> {
         {
             let mut content = lock(&self.content);
             match content.points.get_mut(&tp) {
-                Some(point) if point.flushed > end || point.log_start > end => {
-                    point.flushed = point.flushed.min(end);
+                Some(point) if point.flushed > flushed || point.log_start > end => {
+                    point.flushed = point.flushed.min(flushed);
+                    point.place = point.place.min(RecoveryPlace { segment: flushed, position: 0 });
                     point.log_start = point.log_start.min(end);
                     point.cleaned = point.cleaned.min(end);
                 }
@@ -216,7 +228,7 @@ mod tests {
     }
 
     fn point(at: i64) -> RecoveryPoint {
-        RecoveryPoint { log_start: Offset(0), flushed: Offset(at), cleaned: Offset(0) }
+        RecoveryPoint { flushed: Offset(at), ..RecoveryPoint::default() }
     }
 
     #[test]
@@ -271,7 +283,7 @@ mod tests {
         points.note(tp(1), point(10));
         points.note(tp(2), point(20));
         points.write().unwrap();
-        points.lower(tp(2), Offset(15)).unwrap();
+        points.lower(tp(2), Offset(15), Offset(17)).unwrap();
         let (points, _) = RecoveryPoints::open(disk, dir.path()).unwrap();
         assert_eq!(points.all(), [(tp(1), point(10)), (tp(2), point(15))]);
     }

@@ -152,6 +152,11 @@ impl DataDir {
             Some(properties) => properties.check(&path, config)?,
             None => format(&context.disk, config)?,
         };
+        if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+            // Who made the directory may have been killed before its name was durable. Best effort: the parent may
+            // belong to somebody else.
+            let _ = disk.sync_dir(parent).now();
+        }
         let (points, last_run) =
             RecoveryPoints::open(context.disk.clone(), &path).map_err(DataDirError::Corrupt)?;
         let available_bytes_min = config.available_bytes_min;
@@ -418,9 +423,5 @@ fn format(disk: &Arc<dyn Disk>, config: &DataDirConfig) -> Result<String, DataDi
     );
     let path = dir.join(PROPERTIES_FILE);
     replace_file(&**disk, &path, text.as_bytes()).map_err(io_error("write", &path))?;
-    if let Some(parent) = dir.parent().filter(|p| !p.as_os_str().is_empty()) {
-        // Best effort: the parent may belong to somebody else.
-        let _ = disk.sync_dir(parent).now();
-    }
     Ok(cluster_id)
 }

@@ -6,7 +6,7 @@
 //! cell lock:   log.flushed(&job.note, result)  moves the flushed end, or poisons the log
 //! ```
 
-use super::checkpoint::RecoveryPoint;
+use super::checkpoint::{RecoveryPlace, RecoveryPoint};
 use super::error::LogError;
 use super::file::SegmentFile;
 use super::{Log, identity};
@@ -60,6 +60,7 @@ impl SyncTarget {
 pub struct FlushNote {
     /// The end that everything below will be durable.
     pub through: Offset,
+    place: RecoveryPlace,
     names_version: u64,
     cuts: u64,
 }
@@ -84,6 +85,8 @@ impl FlushJob {
 #[derive(Debug)]
 pub(super) struct FlushState {
     through: Offset,
+    /// Where that is in the files.
+    place: RecoveryPlace,
     names_version: u64,
     names_synced: u64,
     /// Counts truncations: a flush noted before one says nothing about what is appended after it.
@@ -93,8 +96,8 @@ pub(super) struct FlushState {
 }
 
 impl FlushState {
-    pub(super) const fn new(through: Offset, is_new: bool) -> Self {
-        Self { through, names_version: 1, names_synced: if is_new { 0 } else { 1 }, cuts: 0, is_new }
+    pub(super) const fn new(through: Offset, place: RecoveryPlace, is_new: bool) -> Self {
+        Self { through, place, names_version: 1, names_synced: if is_new { 0 } else { 1 }, cuts: 0, is_new }
     }
 
     /// Everything below is durable.
@@ -107,9 +110,17 @@ impl FlushState {
         self.names_version += 1;
     }
 
-    /// The log was cut to `end`.
-    pub(super) fn truncated(&mut self, end: Offset) {
+    /// The log was cut to `end`, which lies in the segment `base`.
+    pub(super) fn truncated(&mut self, end: Offset, base: Offset) {
         self.through = self.through.min(end);
+        self.place = self.place.min(RecoveryPlace { segment: base.min(end), position: 0 });
+        self.cuts += 1;
+    }
+
+    /// The log is empty and goes on at `offset`.
+    pub(super) const fn restarted(&mut self, offset: Offset) {
+        self.through = offset;
+        self.place = RecoveryPlace { segment: offset, position: 0 };
         self.cuts += 1;
     }
 }
@@ -156,7 +167,11 @@ impl Log {
         if let (true, Some(parent)) = (self.flush.is_new, self.dir.parent()) {
             targets.push(SyncTarget::Dir(parent.to_owned()));
         }
-        let note = FlushNote { through, names_version: self.flush.names_version, cuts: self.flush.cuts };
+        let position =
+            if through < self.end() || scope == FlushScope::Sealed { 0 } else { self.active().size };
+        let place = RecoveryPlace { segment: self.active().base, position };
+        let note =
+            FlushNote { through, place, names_version: self.flush.names_version, cuts: self.flush.cuts };
         Some(FlushJob { note, targets })
     }
 
@@ -168,6 +183,7 @@ impl Log {
         self.check_writable()?;
         if note.cuts == self.flush.cuts {
             self.flush.through = self.flush.through.max(note.through);
+            self.flush.place = self.flush.place.max(note.place);
             self.flush.names_synced = self.flush.names_synced.max(note.names_version);
             self.flush.is_new = false;
             self.note_point();
@@ -199,6 +215,11 @@ impl Log {
 
     /// What the recovery points hold of this log once they are written.
     pub const fn recovery_point(&self) -> RecoveryPoint {
-        RecoveryPoint { log_start: self.log_start, flushed: self.flush.through(), cleaned: self.cleaned }
+        RecoveryPoint {
+            log_start: self.log_start,
+            flushed: self.flush.through,
+            place: self.flush.place,
+            cleaned: self.cleaned,
+        }
     }
 }

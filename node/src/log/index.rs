@@ -203,11 +203,6 @@ impl Index {
         self.saved + self.unsaved.len()
     }
 
-    /// How many entries a crash would lose.
-    pub(super) fn unsaved_len(&self) -> usize {
-        self.unsaved.len()
-    }
-
     /// The largest timestamp of all batches observed.
     pub(super) fn max_timestamp(&self) -> Timestamp {
         self.max_timestamp
@@ -333,6 +328,18 @@ impl Index {
         self.continue_from(self.last());
     }
 
+    /// Makes the file forget durably what [`Index::truncate`] forgot: once the segment has grown again, an entry
+    /// from before the cut could seem to be right.
+    pub(super) fn cut_file(&self) -> Result<(), LogError> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let len = (HEADER_BYTES + self.saved * ENTRY_BYTES) as u64;
+        let cut = file.handle().and_then(|handle| {
+            handle.truncate(len)?;
+            handle.sync_now()
+        });
+        cut.map_err(LogError::io("cut", &self.path))
+    }
+
     /// The position from which a scan finds the batch that holds `offset`.
     pub(super) fn position_of_offset(&self, offset: Offset) -> u64 {
         self.last_before(|e| e.base_offset <= offset)
@@ -369,10 +376,5 @@ impl Index {
         let mut bytes = [0; ENTRY_BYTES];
         file.read_exact_at(&mut bytes, (HEADER_BYTES + number * ENTRY_BYTES) as u64)?;
         IndexEntry::decode(&bytes, self.seed).ok_or(io::ErrorKind::InvalidData.into())
-    }
-
-    /// Every entry, in order; an error where one is damaged.
-    pub(super) fn entries(&self) -> impl Iterator<Item = io::Result<IndexEntry>> + '_ {
-        (0..self.saved).map(|n| self.saved_entry(n)).chain(self.unsaved.iter().copied().map(Ok))
     }
 }

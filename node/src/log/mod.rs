@@ -33,7 +33,7 @@ mod recovery;
 mod scan;
 mod segment;
 
-pub use checkpoint::{LastRun, RECOVERY_POINTS_FILE, RecoveryPoint, RecoveryPoints};
+pub use checkpoint::{LastRun, RECOVERY_POINTS_FILE, RecoveryPlace, RecoveryPoint, RecoveryPoints};
 pub use cleaner::{Cleaning, CleaningRules, CleaningStats, CleaningStep};
 pub use config::LogConfig;
 pub use data_dir::{DataDir, DataDirConfig, DataDirError, FORMAT_VERSION, FoundLog};
@@ -303,7 +303,8 @@ impl Log {
     }
 
     /// Cuts the log so that it ends at `offset`, or at the beginning of the batch that holds it. Answers the new
-    /// end. Cutting below the recovery point first lowers the point on the device.
+    /// end, and returns once the cut is on the device: records that were cut must not come back behind new ones.
+    /// Cutting below the recovery point first lowers the point.
     pub fn truncate_to(&mut self, offset: Offset, now: Timestamp) -> Result<Offset, LogError> {
         self.check_writable()?;
         assert!(self.pending.is_none(), "the shell queues while an append is pending");
@@ -322,8 +323,9 @@ impl Log {
             Some(batch) => offset.min(batch.header.base_offset),
             None => offset,
         };
-        self.points.lower(self.tp, end)?;
-        self.flush.truncated(end);
+        // Recovery relies on a batch, or a segment's beginning, at the recovery point.
+        self.points.lower(self.tp, end.min(self.segments[holder].base), end)?;
+        self.flush.truncated(end, self.segments[holder].base);
         self.recent.clear();
         // Newest first: what a crash leaves is a prefix again.
         while self.segments.len() > holder + 1 {
@@ -341,8 +343,13 @@ impl Log {
             self.add_segment(end, now)?;
         } else {
             let position = located.map_or(segment.size, |batch| batch.position);
-            segment.truncate(position, end)?;
+            let covered = segment.truncate(position, end)?;
+            let path = segment.file.path();
+            segment.file.handle().and_then(|f| f.sync_now()).map_err(LogError::io("sync", &path))?;
+            let base = self.active().base;
+            self.flush.truncated(covered, base);
         }
+        self.context.disk.sync_dir(&self.dir).now().map_err(LogError::io("sync", &self.dir))?;
         self.log_start = self.log_start.min(end);
         self.cleaned = self.cleaned.min(end);
         self.epoch = self.last_epoch()?;
@@ -363,18 +370,24 @@ impl Log {
     }
 
     fn reset_files(&mut self, offset: Offset, now: Timestamp) -> Result<(), LogError> {
-        self.points.lower(self.tp, self.log_start.min(offset))?;
-        self.flush.truncated(offset);
+        let start = self.log_start.min(offset);
+        self.points.lower(self.tp, start, start)?;
         self.recent.clear();
         while let Some(segment) = self.segments.pop() {
             let _ = segment.file.pin();
             self.remove_files(&segment)?;
         }
-        self.add_segment(offset, now)?;
+        // The old names must be gone for good before the recovery point says that the log begins here.
+        self.context.disk.sync_dir(&self.dir).now().map_err(LogError::io("sync", &self.dir))?;
+        let place = RecoveryPlace { segment: offset, position: 0 };
+        let point = RecoveryPoint { log_start: offset, flushed: offset, place, cleaned: offset };
+        self.points.note(self.tp, point);
+        self.points.write()?;
+        self.flush.restarted(offset);
         self.log_start = offset;
         self.cleaned = offset;
         self.epoch = LeaderEpoch::NONE;
-        Ok(())
+        self.add_segment(offset, now)
     }
 
     /// Moves the log start up (DeleteRecords, retention) and takes the segments below it out of the log. Their

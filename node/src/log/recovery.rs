@@ -11,7 +11,7 @@
 //!
 //! Only the bytes above the recovery point are read.
 
-use super::checkpoint::{LastRun, RecoveryPoint, RecoveryPoints};
+use super::checkpoint::{LastRun, RecoveryPlace, RecoveryPoint, RecoveryPoints};
 use super::error::{Corruption, LogError};
 use super::file::SegmentFile;
 use super::flush::FlushState;
@@ -23,6 +23,7 @@ use super::segment::{
 };
 use super::{Log, LogConfig};
 use crate::disk::DirEntry;
+use highwater_core::batch::BatchHeader;
 use highwater_core::ids::{LeaderEpoch, Offset, TopicPartition};
 use highwater_core::time::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
@@ -82,6 +83,7 @@ pub(super) struct Opening<'a> {
 
 /// Where a walk through a segment's batches ended.
 struct Walk {
+    base: Offset,
     index: Index,
     position: u64,
     end: Offset,
@@ -97,10 +99,21 @@ impl Opening<'_> {
         self.finish_swaps(&mut files)?;
         let known = self.points.point(self.tp);
         self.remove_below_start(&mut files, known)?;
-        let first = files.keys().next().copied();
-        let point = self.check_start(first, known)?;
+        let point = self.settle_start(&mut files, known)?;
         let mut report = RecoveryReport::default();
-        let mut segments = self.open_segments(&files, point, &mut report)?;
+        let is_nothing_flushed = point.flushed <= point.log_start;
+        let mut segments = match self.open_segments(&files, point, &mut report) {
+            // Names of removed segments came back, those of new ones were lost: nothing of it was ever flushed.
+            Err(LogError::Corrupt(_)) if is_nothing_flushed && !self.last_run.is_page_cache_kept => {
+                Vec::new()
+            }
+            segments => segments?,
+        };
+        if is_nothing_flushed && segments.last().is_none_or(|active| active.end < point.log_start) {
+            // All records had been deleted, and the segment that was to follow was not flushed.
+            segments.clear();
+            self.remove_all(&mut files)?;
+        }
         if segments.is_empty() {
             segments.push(self.create_first(point.log_start)?);
         }
@@ -114,6 +127,8 @@ impl Opening<'_> {
         }
         let epoch = segments.iter().rev().find(|s| s.size > 0).map_or(LeaderEpoch::NONE, |s| s.index.epoch());
         let generation = segments.iter().map(|s| s.index.generation()).max().unwrap_or(0);
+        // Names that a killed process made may never have been synced, however old they are.
+        let are_names_unsynced = known.is_none() || self.is_new || !self.last_run.was_clean;
         let log = Log {
             tp: self.tp,
             dir: self.dir,
@@ -124,7 +139,7 @@ impl Opening<'_> {
             log_start: point.log_start.min(end),
             cleaned: point.cleaned.min(end),
             epoch,
-            flush: FlushState::new(point.flushed.min(end), known.is_none() || self.is_new),
+            flush: FlushState::new(point.flushed.min(end), point.place, are_names_unsynced),
             recent: VecDeque::new(),
             pending: None,
             poisoned: None,
@@ -154,6 +169,8 @@ impl Opening<'_> {
         let entries = self.context.disk.list(&self.dir).map_err(LogError::io("list", &self.dir))?;
         for DirEntry { name, len, .. } in &entries {
             let Some((base, end)) = parse_swap_name(name) else { continue };
+            // The crash may have come between the removals of an old segment's files.
+            self.remove(&self.dir.join(file_name(base, INDEX_EXTENSION)))?;
             let replaced: Vec<Offset> = files.range(base..end).map(|(b, _)| *b).collect();
             for old in replaced {
                 self.remove(&self.dir.join(file_name(old, INDEX_EXTENSION)))?;
@@ -187,32 +204,41 @@ impl Opening<'_> {
         Ok(())
     }
 
-    /// The recovery point, given where the files begin.
-    fn check_start(
+    /// The recovery point, given where the files begin. Where nothing was ever flushed, a power cut may have taken
+    /// the name of the first segment and left later ones: those go, too.
+    fn settle_start(
         &self,
-        first: Option<Offset>,
+        files: &mut BTreeMap<Offset, u64>,
         known: Option<RecoveryPoint>,
     ) -> Result<RecoveryPoint, LogError> {
-        match (known, first) {
-            (None, first) => {
-                let start = first.unwrap_or(Offset::ZERO);
-                Ok(RecoveryPoint { log_start: start, flushed: start, cleaned: start })
-            }
-            (Some(point), Some(first)) if first <= point.log_start => Ok(point),
-            (Some(point), None) if point.flushed <= point.log_start => Ok(point),
-            (Some(point), first) => {
-                let first = first.map_or("no segment".to_owned(), |f| f.to_string());
-                Err(LogError::Corrupt(Corruption {
-                    path: self.dir.clone(),
-                    position: 0,
-                    offset: point.log_start,
-                    cause: format!(
-                        "the log must begin at {}, but its files begin at {first}",
-                        point.log_start
-                    ),
-                }))
-            }
+        // A log that begins above zero has a recovery point.
+        let point = known.unwrap_or_default();
+        let begins_well = match files.keys().next() {
+            Some(first) => *first <= point.log_start,
+            None => point.flushed <= point.log_start,
+        };
+        if begins_well {
+            return Ok(point);
         }
+        if point.flushed <= point.log_start && !self.last_run.is_page_cache_kept {
+            self.remove_all(files)?;
+            return Ok(point);
+        }
+        let first = files.keys().next().map_or("no segment".to_owned(), |first| first.to_string());
+        Err(LogError::Corrupt(Corruption {
+            path: self.dir.clone(),
+            position: 0,
+            offset: point.log_start,
+            cause: format!("the log must begin at {}, but its files begin at {first}", point.log_start),
+        }))
+    }
+
+    fn remove_all(&self, files: &mut BTreeMap<Offset, u64>) -> Result<(), LogError> {
+        while let Some((base, _)) = files.pop_last() {
+            self.remove(&self.dir.join(file_name(base, LOG_EXTENSION)))?;
+            self.remove(&self.dir.join(file_name(base, INDEX_EXTENSION)))?;
+        }
+        Ok(())
     }
 
     fn create_first(&self, base: Offset) -> Result<Segment, LogError> {
@@ -237,7 +263,8 @@ impl Opening<'_> {
                 segments.push(segment);
                 continue;
             }
-            let walk = self.walk(base, len, point.flushed, epoch, &file, report)?;
+            let reach = next_base.map_or(point.flushed, |next| next.min(point.flushed));
+            let walk = self.walk((base, len), (point.flushed, reach), epoch, &file, report)?;
             report.bytes_read += walk.bytes_read;
             let later_bytes: u64 = later.clone().map(|(_, len)| *len).sum();
             let fault = walk.fault.clone().or_else(|| self.gap(&walk, next_base, point));
@@ -286,12 +313,12 @@ impl Opening<'_> {
         is_whole.then(|| Segment::with_files(base, end, len, file.clone(), index, self.now))
     }
 
-    /// Walks a segment's batches, from near the recovery point if its index leads there.
+    /// Walks a segment's batches, from near the recovery point if its index leads there. A walk by an index must
+    /// get as far as `reach`.
     fn walk(
         &self,
-        base: Offset,
-        len: u64,
-        flushed: Offset,
+        (base, len): (Offset, u64),
+        (flushed, reach): (Offset, Offset),
         epoch: LeaderEpoch,
         file: &Arc<SegmentFile>,
         report: &mut RecoveryReport,
@@ -300,8 +327,8 @@ impl Opening<'_> {
             // Entries above the recovery point may be older than the batches there.
             let position = index.position_of_offset(Offset(flushed.0 - 1));
             index.truncate(position + 1);
-            let walk = self.walk_from(base, len, epoch, file, index)?;
-            if walk.fault.is_none() || walk.end >= flushed {
+            let walk = self.walk_from(base, len, flushed, epoch, file, index)?;
+            if walk.end >= reach {
                 return Ok(walk);
             }
             // The index leads astray, or the segment is bad: only reading all of it tells.
@@ -315,37 +342,41 @@ impl Opening<'_> {
             identity,
             self.config.index_interval_bytes,
         );
-        self.walk_from(base, len, epoch, file, index)
+        self.walk_from(base, len, flushed, epoch, file, index)
     }
 
     fn walk_from(
         &self,
         base: Offset,
         len: u64,
+        flushed: Offset,
         epoch: LeaderEpoch,
         file: &Arc<SegmentFile>,
         mut index: Index,
     ) -> Result<Walk, LogError> {
         let from = index.resume_position();
-        let offset = index.last().map_or(base, |entry| entry.base_offset);
+        let mut offset = index.last().map_or(base, |entry| entry.base_offset);
         let epoch = epoch.max(index.epoch());
         let read_error = |e| LogError::io("read", &file.path())(e);
         let mut batches = Batches::new(file, from, len, offset, epoch).map_err(read_error)?;
         let fault = loop {
             match batches.next().map_err(read_error)? {
-                Checked::Batch(batch, _) if batch.header.last_offset().0 - base.0 > i64::from(i32::MAX) => {
+                Checked::Batch(batch, _) if is_leap(&batch.header, base, offset, flushed) => {
                     let (base_offset, epoch) = (batch.header.base_offset, batch.header.leader_epoch);
-                    batches.step_back(&batch);
+                    batches.step_back(&batch, offset);
                     break Some(Fault::Discontinuous { base_offset, epoch });
                 }
-                Checked::Batch(batch, _) => index.observe(batch.position, &batch.header),
+                Checked::Batch(batch, _) => {
+                    index.observe(batch.position, &batch.header);
+                    offset = batch.header.next_offset();
+                }
                 Checked::Bad(fault) => break Some(fault),
                 Checked::End => break None,
             }
         };
-        let end = if batches.position == 0 { base } else { batches.offset };
+        let end = offset;
         let bytes_read = batches.position - from;
-        Ok(Walk { epoch: batches.epoch, position: batches.position, end, index, fault, bytes_read })
+        Ok(Walk { base, epoch: batches.epoch, position: batches.position, end, index, fault, bytes_read })
     }
 
     /// Whether the next segment fails to continue this one.
@@ -367,14 +398,17 @@ impl Opening<'_> {
         point: RecoveryPoint,
         file: &Arc<SegmentFile>,
     ) -> Result<(), LogError> {
-        if walk.end < point.flushed {
+        let place = RecoveryPlace { segment: walk.base, position: walk.position };
+        if walk.end < point.flushed || place < point.place {
             let cause = format!("{fault}; everything up to {} was on the device", point.flushed);
             return Err(self.corrupt(file, walk.position, walk.end, cause));
         }
         if self.last_run.was_clean || self.last_run.is_page_cache_kept {
+            // A whole batch in the wrong place was not torn, either.
+            let is_whole = matches!(fault, Fault::Discontinuous { .. });
             let next = continuation(file, walk.position + 1, len, walk.end, walk.epoch)
                 .map_err(LogError::io("read", &file.path()))?;
-            if next.is_some() || later_bytes > 0 {
+            if is_whole || next.is_some() || later_bytes > 0 {
                 let cause = format!("{fault}; good batches follow, so this is no torn tail");
                 return Err(self.corrupt(file, walk.position, walk.end, cause));
             }
@@ -388,7 +422,11 @@ impl Opening<'_> {
             self.remove(&self.dir.join(file_name(base, LOG_EXTENSION)))?;
             self.remove(&self.dir.join(file_name(base, INDEX_EXTENSION)))?;
         }
-        segment.truncate(segment.size, segment.end)
+        segment.truncate(segment.size, segment.end)?;
+        // What was cut must not come back behind what is appended next.
+        let path = segment.file.path();
+        segment.file.handle().and_then(|f| f.sync_now()).map_err(LogError::io("sync", &path))?;
+        self.sync_dir()
     }
 
     fn segment(
@@ -432,4 +470,11 @@ impl Opening<'_> {
     fn corrupt(&self, file: &SegmentFile, position: u64, offset: Offset, cause: String) -> LogError {
         LogError::Corrupt(Corruption { path: file.path(), position, offset, cause })
     }
+}
+
+/// Whether a batch's offset leaps where no log does: beyond what a segment spans, or over the recovery point, at
+/// which a batch ends in every log. The CRC does not cover the offset, so this is what rot of it looks like.
+fn is_leap(header: &BatchHeader, base: Offset, expected: Offset, flushed: Offset) -> bool {
+    let is_over_point = expected < flushed && header.base_offset >= flushed;
+    is_over_point || header.last_offset().0 - base.0 > i64::from(i32::MAX)
 }

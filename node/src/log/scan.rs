@@ -207,10 +207,10 @@ impl Batches {
 }
 
 impl Batches {
-    /// Undoes the step over the batch just returned.
-    pub(super) fn step_back(&mut self, batch: &Located) {
+    /// Undoes the step over the batch just returned; `offset` was expected there.
+    pub(super) fn step_back(&mut self, batch: &Located, offset: Offset) {
         self.position = batch.position;
-        self.offset = batch.header.base_offset;
+        self.offset = offset;
     }
 }
 

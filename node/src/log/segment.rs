@@ -251,10 +251,13 @@ impl Segment {
         Ok(bytes)
     }
 
-    /// Cuts the segment at a batch boundary, after which it ends at `end`.
-    pub(super) fn truncate(&mut self, position: u64, end: Offset) -> Result<(), LogError> {
+    /// Cuts the segment at a batch boundary, after which it ends at `end`. Answers where its last batch ends, which
+    /// in a compacted log may be earlier.
+    pub(super) fn truncate(&mut self, position: u64, end: Offset) -> Result<Offset, LogError> {
         assert!(position <= self.size, "a cut lies within the segment");
         let path = self.file.path();
+        self.index.truncate(position);
+        self.index.cut_file()?;
         self.file.handle().and_then(|f| f.truncate(position)).map_err(LogError::io("cut", &path))?;
         self.size = position;
         self.end = end;
@@ -263,17 +266,18 @@ impl Segment {
         if position == 0 {
             self.first_timestamp = None;
         }
-        self.index.truncate(position);
         self.reindex()
     }
 
-    /// Shows the index the batches from where it stands to the segment's end.
-    pub(super) fn reindex(&mut self) -> Result<(), LogError> {
+    /// Shows the index the batches from where it stands to the segment's end; answers where the last one ends.
+    fn reindex(&mut self) -> Result<Offset, LogError> {
+        let mut end = self.base;
         for batch in self.headers(self.index.resume_position())? {
             let batch = batch.map_err(|e| self.read_error(e))?;
             self.index.observe(batch.position, &batch.header);
+            end = batch.header.next_offset();
         }
-        Ok(())
+        Ok(end)
     }
 
     /// Reads the timestamp that `segment.ms` counts from.
@@ -298,9 +302,9 @@ impl Segment {
         LogError::io("read", &self.file.path())(error)
     }
 
-    /// The segment's files, the batches first.
+    /// The segment's files, the index first: an index must not outlive its segment.
     pub(super) fn paths(&self, dir: &Path) -> [PathBuf; 2] {
-        [LOG_EXTENSION, INDEX_EXTENSION].map(|extension| dir.join(file_name(self.base, extension)))
+        [INDEX_EXTENSION, LOG_EXTENSION].map(|extension| dir.join(file_name(self.base, extension)))
     }
 
     /// The identity of the index of a segment at `base`.
