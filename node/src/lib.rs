@@ -1,5 +1,7 @@
 //! The broker: configuration, request handlers, partition cells, log storage, metrics, command line.
 
+#[cfg(not(madsim))]
+pub mod admin;
 pub mod api;
 pub mod background;
 pub mod broker;

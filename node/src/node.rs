@@ -370,6 +370,11 @@ impl Node {
         self.halted.send_if_modified(|halted| halted.is_none().then(|| *halted = Some(why)).is_some());
     }
 
+    /// Why the node must end, if it must.
+    pub fn halt_reason(&self) -> Option<String> {
+        self.halted.borrow().clone()
+    }
+
     /// Waits until the node must end.
     pub async fn halted(&self) -> String {
         let mut halted = self.halted.subscribe();

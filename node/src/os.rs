@@ -7,6 +7,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
 /// Most buffers that one `pwritev` may take (`IOV_MAX` on Linux).
 const IO_SLICES_MAX: usize = 1024;
@@ -104,6 +105,20 @@ pub fn raise_open_files_limit() -> io::Result<u64> {
     }
     #[allow(clippy::unnecessary_cast)] // `rlim_t` is not u64 everywhere
     Ok(limit.rlim_cur as u64)
+}
+
+/// Processor time of this process so far, user and system.
+pub fn cpu_time() -> io::Result<Duration> {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::uninit();
+    // SAFETY: `usage` has room for the answer.
+    check(|| unsafe { libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()) })?;
+    // SAFETY: the call succeeded, so it filled `usage`.
+    let usage = unsafe { usage.assume_init() };
+    let part = |time: libc::timeval| {
+        let seconds = Duration::from_secs(u64::try_from(time.tv_sec).unwrap_or(0));
+        seconds + Duration::from_micros(u64::try_from(time.tv_usec).unwrap_or(0))
+    };
+    Ok(part(usage.ru_utime) + part(usage.ru_stime))
 }
 
 /// Copies from a file to a socket inside the kernel; answers how many bytes went. `WouldBlock` if the socket is full.

@@ -4,10 +4,11 @@
 //! goes to standard error. SIGTERM and Ctrl-C end it cleanly, with exit code 0.
 
 use super::CliError;
+use crate::admin::Admin;
 use crate::broker::Broker;
 use crate::config::{HostPort, Listener, Loader, NodeConfig};
 use crate::disk::RealDisk;
-use crate::meta_store::SledMeta;
+use crate::meta_store::{MetaStore, MetaStoreError, SledMeta};
 use crate::node::{NodeSetup, Platform};
 use clap::{Args, ValueEnum};
 use highwater_core::metadata::Endpoint;
@@ -17,6 +18,7 @@ use std::io::{IsTerminal, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Variables of the environment that begin like settings and are none.
 const OTHER_VARIABLES: &[&str] = &["HIGHWATER_LOG", "HIGHWATER_SEED", "HIGHWATER_SEEDS", "HIGHWATER_SIM"];
@@ -177,7 +179,10 @@ fn random<const N: usize>() -> Result<[u8; N], CliError> {
 async fn serve(config: &NodeConfig, data_dir: &Path) -> Result<(), CliError> {
     let open_files = crate::os::raise_open_files_limit()
         .map_err(|error| CliError::new(format!("the limit of open files cannot be read: {error}")))?;
+    // Heard from here on: a signal that comes while logs are opened ends the broker as cleanly as a later one.
+    let mut signals = Signals::hear()?;
     let (listeners, endpoints) = bind_all(config).await?;
+    let admin = AdminPort::open(config.admin.as_ref()).await?;
     let setup = NodeSetup {
         node_id: config.node_id,
         data_dir: data_dir.to_owned(),
@@ -187,41 +192,78 @@ async fn serve(config: &NodeConfig, data_dir: &Path) -> Result<(), CliError> {
         open_files_max: files_for_logs(open_files),
         seed: random()?,
     };
-    let platform = Platform {
-        disk: Arc::new(RealDisk),
-        open_meta_store: Box::new(|dir| Ok(Arc::new(SledMeta::open(&dir.join("meta"))?))),
-    };
-    let addresses: Vec<_> =
+    let platform = Platform { disk: Arc::new(RealDisk), open_meta_store: Box::new(open_meta_store) };
+    let mut addresses: Vec<_> =
         listeners.iter().map(|(name, listener)| (name.clone(), listener.local_addr())).collect();
     let broker = Broker::start(setup, platform, listeners).map_err(CliError::new)?;
-    let ended = wait_for_end(&broker, &addresses).await;
-    match ended {
-        Ok(()) => {
-            tracing::info!("stopping");
-            broker.shutdown().await.map_err(|error| {
-                CliError::new(format!("not everything was closed in order, the next start recovers: {error}"))
-            })
+    admin.pages.serving(broker.node(), broker.server());
+    addresses.extend(admin.address.map(|address| (ADMIN.to_owned(), Ok(address))));
+    say_ready(&broker, &addresses);
+    let halted = tokio::select! {
+        biased;
+        why = broker.node().halted() => Some(why),
+        () = signals.next() => None,
+    };
+    admin.pages.stopping();
+    if let Some(why) = halted {
+        return Err(CliError::new(why));
+    }
+    tracing::info!("stopping");
+    broker.shutdown().await.map_err(|error| {
+        CliError::new(format!("not everything was closed in order, the next start recovers: {error}"))
+    })
+}
+
+fn open_meta_store(data_dir: &Path) -> Result<Arc<dyn MetaStore>, MetaStoreError> {
+    let store = SledMeta::open(&data_dir.join("meta"))?;
+    if let Some(why) = store.thrown_away() {
+        tracing::warn!(why, "the checkpoints were unreadable and are begun anew; logs are read in full once");
+    }
+    Ok(Arc::new(store))
+}
+
+/// SIGTERM and Ctrl-C.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn hear() -> Result<Self, CliError> {
+        let hear =
+            |kind| signal(kind).map_err(|error| CliError::new(format!("signals cannot be heard: {error}")));
+        Ok(Self { terminate: hear(SignalKind::terminate())?, interrupt: hear(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-        Err(error) => Err(error),
     }
 }
 
-/// Says that it serves, and waits for the end.
-async fn wait_for_end(
-    broker: &Broker,
-    addresses: &[(String, std::io::Result<SocketAddr>)],
-) -> Result<(), CliError> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())
-        .map_err(|error| CliError::new(format!("signals cannot be heard: {error}")))?;
-    say_ready(broker, addresses);
-    tokio::select! {
-        biased;
-        why = broker.node().halted() => Err(CliError::new(why)),
-        _ = terminate.recv() => Ok(()),
-        interrupted = tokio::signal::ctrl_c() => {
-            interrupted.map_err(|error| CliError::new(format!("Ctrl-C cannot be heard: {error}")))
-        }
+/// The admin port's name on the ready line.
+const ADMIN: &str = "admin";
+
+/// The admin port, if one is wanted. It answers while logs are still being opened, too.
+struct AdminPort {
+    pages: Admin,
+    address: Option<SocketAddr>,
+}
+
+impl AdminPort {
+    async fn open(wanted: Option<&HostPort>) -> Result<Self, CliError> {
+        let pages = Admin::new();
+        let Some(HostPort { host, port }) = wanted else { return Ok(Self { pages, address: None }) };
+        let host = if host.is_empty() { "::" } else { host };
+        let failed =
+            |error| CliError::new(format!("metrics and health cannot be served on {host}:{port}: {error}"));
+        let listener = tokio::net::TcpListener::bind((host, *port)).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        tokio::spawn(pages.clone().serve(listener));
+        Ok(Self { pages, address: Some(address) })
     }
 }
 
@@ -230,7 +272,11 @@ fn say_ready(broker: &Broker, addresses: &[(String, std::io::Result<SocketAddr>)
     let mut line = "ready".to_owned();
     for (at, (name, address)) in addresses.iter().enumerate() {
         let Ok(address) = address else { continue };
-        let key = if at == 0 { "listen".to_owned() } else { format!("listen.{name}") };
+        let key = match name.as_str() {
+            ADMIN => ADMIN.to_owned(),
+            _ if at == 0 => "listen".to_owned(),
+            name => format!("listen.{name}"),
+        };
         line.push_str(&format!(" {key}={address}"));
     }
     let image = broker.node().image();

@@ -1,0 +1,170 @@
+//! The figures of `/metrics`, read from their owners' counters when somebody asks. Nothing here looks at every
+//! partition's log: a scrape costs the same on a large node.
+
+use super::Stage;
+use super::process::Process;
+use crate::api::NodeService;
+use crate::node::Node;
+use highwater_net_tcp::{CloseReason, Server};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeMetric, NoLabelSet,
+};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::info::Info;
+use std::fmt;
+
+/// The text form that [`prometheus_client`] writes.
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// One scrape.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    process: Process,
+    stage: Stage,
+}
+
+impl Metrics {
+    pub(super) const fn new(process: Process, stage: Stage) -> Self {
+        Self { process, stage }
+    }
+}
+
+impl Collector for Metrics {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut page = Page { encoder };
+        page.build()?;
+        page.process(&self.process)?;
+        if let Stage::Serving(node, server) = &self.stage {
+            page.requests(node)?;
+            page.connections(server)?;
+            page.node(node)?;
+            page.disk(node)?;
+        }
+        Ok(())
+    }
+}
+
+struct Page<'a> {
+    encoder: DescriptorEncoder<'a>,
+}
+
+impl Page<'_> {
+    fn build(&mut self) -> fmt::Result {
+        let info = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        let metric =
+            self.encoder.encode_descriptor("highwater_build", "This build", None, MetricType::Info)?;
+        info.encode(metric)
+    }
+
+    fn process(&mut self, process: &Process) -> fmt::Result {
+        let started = process.start_time_seconds();
+        self.gauge("process_start_time_seconds", "When the process started, since the epoch", started)?;
+        if let Some(bytes) = process.resident_bytes() {
+            self.gauge("process_resident_memory_bytes", "Memory in use", as_gauge(bytes))?;
+        }
+        if let Some(seconds) = process.cpu_seconds() {
+            self.counter("process_cpu_seconds", "Processor time, user and system", seconds)?;
+        }
+        if let Some(count) = process.open_fds() {
+            self.gauge("process_open_fds", "Open files and sockets", as_gauge(count))?;
+        }
+        Ok(())
+    }
+
+    fn requests(&mut self, node: &Node) -> fmt::Result {
+        use std::sync::atomic::Ordering::Relaxed;
+        let counters = node.counters();
+        let by_api = counters.requests().map(|(key, count)| (key.name(), count));
+        self.counters("highwater_requests", "Requests that were decoded", "api", by_api)?;
+        let produced = counters.bytes_in.load(Relaxed);
+        self.counter("highwater_produced_bytes", "Bytes of record batches produced", produced)?;
+        let fetched = counters.bytes_out.load(Relaxed);
+        self.counter("highwater_fetched_bytes", "Bytes of record batches fetched", fetched)?;
+        let refused = counters.produce_errors.load(Relaxed);
+        self.counter("highwater_produce_errors", "Produced batches that were refused", refused)
+    }
+
+    fn connections(&mut self, server: &Server<NodeService>) -> fmt::Result {
+        let seen = server.counters().snapshot();
+        let open = as_gauge(seen.connections_open());
+        self.gauge("highwater_connections_open", "Connections open now", open)?;
+        self.counter("highwater_connections_accepted", "Connections accepted", seen.connections_accepted)?;
+        let refused = seen.connections_refused;
+        self.counter("highwater_connections_refused", "Connections over max.connections.per.ip", refused)?;
+        let by_reason = (0..CloseReason::KINDS).map(|kind| (CloseReason::kind_name(kind), seen.closed[kind]));
+        self.counters("highwater_connections_closed", "Ends of connections", "reason", by_reason)?;
+        self.counter(
+            "highwater_accept_errors",
+            "Failures of accept, such as no free file",
+            seen.accept_errors,
+        )?;
+        self.counter("highwater_network_received_bytes", "Bytes read from clients", seen.bytes_in)?;
+        self.counter("highwater_network_sent_bytes", "Bytes written to clients", seen.bytes_out)?;
+        self.counter(
+            "highwater_replies_throttled",
+            "Replies that muted their connection (quotas)",
+            seen.throttles,
+        )
+    }
+
+    fn node(&mut self, node: &Node) -> fmt::Result {
+        let (online, offline) = node.registry().counts();
+        let states = [("online", online), ("offline", offline)];
+        self.gauges("highwater_partitions", "Partition replicas of this node", "state", states)?;
+        let (sessions, partitions) = node.fetches().counts();
+        self.gauge("highwater_fetch_sessions", "Fetch sessions (KIP-227)", as_gauge(sessions))?;
+        let help = "Partitions in fetch sessions";
+        self.gauge("highwater_fetch_session_partitions", help, as_gauge(partitions))
+    }
+
+    fn disk(&mut self, node: &Node) -> fmt::Result {
+        // A disk that does not answer shows as a gap, not as a scrape that fails.
+        let Ok(space) = node.data_dir().space() else { return Ok(()) };
+        self.gauge("highwater_disk_total_bytes", "Size of the data directory's disk", as_gauge(space.total))?;
+        let help = "Room on the data directory's disk";
+        self.gauge("highwater_disk_available_bytes", help, as_gauge(space.available))
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: impl EncodeGaugeValue) -> fmt::Result {
+        self.encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+    }
+
+    fn gauges(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: impl IntoIterator<Item = (&'static str, usize)>,
+    ) -> fmt::Result {
+        let mut metric = self.encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (of, value) in values {
+            metric.encode_family(&[(label, of)])?.encode_gauge(&as_gauge(value))?;
+        }
+        Ok(())
+    }
+
+    /// The encoder appends `_total` to the name.
+    fn counter(&mut self, name: &str, help: &str, value: impl EncodeCounterValue) -> fmt::Result {
+        let mut metric = self.encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        metric.encode_counter::<NoLabelSet, _, u64>(&value, None)
+    }
+
+    fn counters(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: impl IntoIterator<Item = (&'static str, u64)>,
+    ) -> fmt::Result {
+        let mut metric = self.encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (of, value) in values {
+            metric.encode_family(&[(label, of)])?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+        }
+        Ok(())
+    }
+}
+
+fn as_gauge(value: impl TryInto<i64>) -> i64 {
+    value.try_into().unwrap_or(i64::MAX)
+}
