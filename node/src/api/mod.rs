@@ -16,6 +16,7 @@ mod producers;
 mod quotas;
 mod responder;
 mod topics;
+mod transactions;
 
 pub use fetch::FetchHub;
 pub use responder::Responder;
@@ -163,6 +164,10 @@ fn dispatch(call: Call<'_>, body: RequestBody) {
         RequestBody::DeleteRecords(request) => delete_records::handle(call, request),
         RequestBody::InitProducerId(request) => producers::init_producer_id(call, &request),
         RequestBody::DescribeProducers(request) => producers::describe(call, request),
+        RequestBody::AddPartitionsToTxn(request) => transactions::add_partitions(call, request),
+        RequestBody::AddOffsetsToTxn(request) => transactions::add_offsets(call, &request),
+        RequestBody::EndTxn(request) => transactions::end(call, &request),
+        RequestBody::TxnOffsetCommit(request) => transactions::commit_offsets(call, request),
         RequestBody::Metadata(request) => metadata::handle(call, request),
         RequestBody::DescribeTopicPartitions(request) => metadata::describe_topic_partitions(call, &request),
         RequestBody::DescribeCluster(request) => cluster::describe(call, &request),
