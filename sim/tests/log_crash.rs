@@ -113,7 +113,7 @@ fn config(is_compacted: bool) -> LogConfig {
 
 impl Model {
     fn append(&mut self, log: &mut Log, count: u8, size: u16) -> Result<(), LogError> {
-        let mut builder = Builder::new(if size % 3 == 0 { Codec::Lz4 } else { Codec::None });
+        let mut builder = Builder::new(if size.is_multiple_of(3) { Codec::Lz4 } else { Codec::None });
         let mut added = Vec::new();
         for i in 0..count {
             let key = vec![b'k', (self.written % 5) as u8];
@@ -175,7 +175,7 @@ impl Model {
             }
             Step::Clean => {
                 self.cleaned = self.end;
-                self.clean(log)?;
+                Self::clean(log)?;
             }
         }
         Ok(())
@@ -187,7 +187,7 @@ impl Model {
         }
     }
 
-    fn clean(&mut self, log: &mut Log) -> Result<(), LogError> {
+    fn clean(log: &mut Log) -> Result<(), LogError> {
         let rules = CleaningRules { bound: log.end(), producer_offsets: BTreeSet::new(), keys_max: 1000 };
         let Some(mut cleaning) = log.plan_cleaning(rules, NOW) else { return Ok(()) };
         loop {

@@ -136,7 +136,7 @@ impl DiskFile for RealFile {
 }
 
 /// One `pwritev` in the usual case; more only after a short write.
-fn write_all_at(fd: BorrowedFd<'_>, mut position: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
+fn write_all_at(fd: BorrowedFd<'_>, position: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
     let total: usize = parts.iter().map(|p| p.len()).sum();
     let mut written = os::write_vectored_at(fd, parts, position)?;
     while written < total {
@@ -152,8 +152,6 @@ fn write_all_at(fd: BorrowedFd<'_>, mut position: u64, parts: &[IoSlice<'_>]) ->
         }
         written += more;
     }
-    position += written as u64;
-    debug_assert!(position >= written as u64);
     Ok(())
 }
 

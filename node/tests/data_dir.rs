@@ -1,0 +1,96 @@
+//! The data directory: what an operator is told when it cannot be used.
+
+use highwater::disk::RealDisk;
+use highwater::log::{DataDir, DataDirConfig, DataDirError, LogContext, OpenFiles};
+use highwater_core::ids::BrokerId;
+use std::path::Path;
+use std::sync::Arc;
+
+fn config(path: &Path) -> DataDirConfig {
+    DataDirConfig {
+        path: path.to_owned(),
+        node_id: BrokerId(1),
+        cluster_id: None,
+        cluster_id_if_new: "first-cluster".to_owned(),
+        available_bytes_min: 0,
+    }
+}
+
+fn open(config: &DataDirConfig) -> Result<DataDir, DataDirError> {
+    DataDir::open(LogContext { disk: Arc::new(RealDisk), files: OpenFiles::new(8) }, config)
+}
+
+fn message(config: &DataDirConfig) -> String {
+    open(config).expect_err("the directory cannot be used").to_string()
+}
+
+#[test]
+fn a_directory_is_made_with_those_above_it_and_keeps_its_cluster() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("deep/down");
+    assert_eq!(open(&config(&path)).unwrap().cluster_id(), "first-cluster");
+    let again = DataDirConfig { cluster_id_if_new: "other".to_owned(), ..config(&path) };
+    assert_eq!(open(&again).unwrap().cluster_id(), "first-cluster");
+}
+
+#[test]
+fn a_second_process_is_told_that_the_directory_is_in_use() {
+    let root = tempfile::tempdir().unwrap();
+    let first = open(&config(root.path())).unwrap();
+    assert!(message(&config(root.path())).ends_with("is in use by another process"));
+    drop(first);
+    open(&config(root.path())).unwrap();
+}
+
+#[test]
+fn a_newer_format_and_other_owners_are_refused_by_name() {
+    let root = tempfile::tempdir().unwrap();
+    drop(open(&config(root.path())).unwrap());
+    let other_node = DataDirConfig { node_id: BrokerId(2), ..config(root.path()) };
+    assert!(message(&other_node).ends_with("belongs to node 1, but node 2 is configured"));
+    let other_cluster = DataDirConfig { cluster_id: Some("x".to_owned()), ..config(root.path()) };
+    assert!(
+        message(&other_cluster).ends_with("belongs to cluster first-cluster, but cluster x is configured")
+    );
+
+    let path = root.path().join("meta.properties");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("highwater.format=1", "highwater.format=2")).unwrap();
+    assert!(matches!(open(&config(root.path())), Err(DataDirError::FormatTooNew { .. })));
+    assert!(message(&config(root.path())).contains("has format version 2"));
+}
+
+#[test]
+fn somebody_elses_directory_is_left_alone() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("holiday.jpg"), b"x").unwrap();
+    assert!(message(&config(root.path())).ends_with("it has holiday.jpg but no meta.properties"));
+    std::fs::remove_file(root.path().join("holiday.jpg")).unwrap();
+    // Apache Kafka's.
+    std::fs::write(root.path().join("meta.properties"), "version=1\nnode.id=1\ncluster.id=k\n").unwrap();
+    assert!(message(&config(root.path())).contains("no highwater.format"));
+}
+
+#[test]
+fn a_directory_that_cannot_be_one_and_lost_recovery_points_are_reported() {
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("file");
+    std::fs::write(&file, b"x").unwrap();
+    assert!(message(&config(&file)).starts_with("cannot read the data directory"));
+
+    let path = root.path().join("data");
+    drop(open(&config(&path)).unwrap());
+    std::fs::write(path.join("recovery-points"), b"garbage that is long enough").unwrap();
+    assert!(message(&config(&path)).contains("recovery-points is corrupt"));
+    std::fs::remove_file(path.join("recovery-points")).unwrap();
+    assert!(message(&config(&path)).contains("the file is gone"));
+}
+
+#[test]
+fn the_low_water_mark_is_checked_against_what_is_available() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = open(&DataDirConfig { available_bytes_min: u64::MAX, ..config(root.path()) }).unwrap();
+    assert!(dir.is_low().unwrap());
+    drop(dir);
+    assert!(!open(&config(root.path())).unwrap().is_low().unwrap());
+}
