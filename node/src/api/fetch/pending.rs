@@ -117,15 +117,23 @@ impl Pending {
         };
         let mut watches = Vec::new();
         self.read(&mut inner, work, &mut watches);
-        if inner.wait.is_due(self.node.clock().mono()) {
-            self.answer(inner);
-            return true;
+        let session = inner.session();
+        let is_due = inner.wait.is_due(self.node.clock().mono());
+        if is_due {
+            // A session goes on listening at what is quiet; what has records is read again anyway.
+            watches.retain(|watch| session.is_some() && inner.is_quiet(watch.slot));
         }
         let watches = self.to_arm(&mut inner, watches);
-        let session = inner.session();
-        drop(inner);
+        if is_due {
+            self.answer(inner);
+        } else {
+            drop(inner);
+            if let Some(id) = session {
+                self.node.fetches().wait(id, self.me.clone());
+            }
+        }
         self.watch(session, watches);
-        false
+        is_due
     }
 
     fn with_set<R>(&self, home: &mut Home, use_set: impl FnOnce(&mut FetchSet) -> R) -> Result<R, ErrorCode> {
@@ -192,10 +200,7 @@ impl Pending {
     /// Sets watches. No lock is held: a watch may fire at once.
     fn watch(&self, session: Option<SessionId>, watches: Vec<ToWatch>) {
         let waker: Arc<dyn Woken> = match session {
-            Some(id) => {
-                self.node.fetches().wait(id, self.me.clone());
-                self.node.fetches().waker(id)
-            }
+            Some(id) => self.node.fetches().waker(id),
             None => Arc::new(OwnWaker(self.me.clone())),
         };
         for ToWatch { slot, partition, beyond } in watches {
@@ -295,6 +300,13 @@ impl Pending {
 }
 
 impl Inner {
+    /// Whether the partition was read and had nothing to give.
+    fn is_quiet(&self, slot: Slot) -> bool {
+        self.outcomes.get(&slot).is_some_and(|(_, outcome)| {
+            outcome.as_ref().is_ok_and(|f| f.plan.bytes == 0 && f.bounds.diverging.is_none())
+        })
+    }
+
     const fn session(&self) -> Option<SessionId> {
         match &self.home {
             Home::Own(_) => None,
