@@ -120,6 +120,8 @@ pub(in crate::api) fn offset_fetch(call: Call<'_>, request: OffsetFetchRequest) 
     for mut group in groups {
         let part = gather.part();
         let unknown = complete(&image, &mut group, version);
+        let are_all_asked = group.topics.is_none();
+        let image = image.clone();
         match partition_of(call.node, &group.group_id) {
             Err(error_code) => {
                 let group_id = group.group_id;
@@ -129,6 +131,9 @@ pub(in crate::api) fn offset_fetch(call: Call<'_>, request: OffsetFetchRequest) 
                 GroupRequest::OffsetFetch(group),
                 Box::new(move |reply| match reply {
                     GroupReply::OffsetFetch(mut answer) => {
+                        if are_all_asked {
+                            answer.topics.retain_mut(|topic| is_current(&image, topic));
+                        }
                         if answer.error_code == ErrorCode::None {
                             answer.topics.extend(unknown);
                         }
@@ -174,6 +179,15 @@ fn complete(
         false
     });
     unknown
+}
+
+/// Whether offsets are those of the topic that has this name now (OF-06); completes the topic's id.
+fn is_current(image: &MetadataImage, topic: &mut OffsetFetchResponseTopics) -> bool {
+    let Some(known) = image.topic(&topic.name) else { return false };
+    let id = Uuid(known.id.0);
+    let is_current = topic.topic_id == Uuid::ZERO || topic.topic_id == id;
+    topic.topic_id = id;
+    is_current
 }
 
 /// The answer in the shape of its version: below 8 there is one group, without a name.
