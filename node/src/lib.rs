@@ -26,6 +26,8 @@ pub mod partition;
 mod partitions;
 pub mod producer_ids;
 pub mod registry;
+#[cfg(not(madsim))]
+pub mod sendfile;
 pub mod settings;
 pub mod throttle;
 pub mod timers;

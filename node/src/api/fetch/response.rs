@@ -43,7 +43,8 @@ impl Piece for FetchPiece {
 }
 
 /// A stretch of a segment file that the connection reads when its peer can take it.
-struct RegionPart(FileRegion);
+#[derive(Debug)]
+pub struct RegionPart(pub FileRegion);
 
 impl FilePart for RegionPart {
     fn len(&self) -> u64 {
