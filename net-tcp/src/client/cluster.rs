@@ -164,18 +164,32 @@ impl<D: Dial> Cluster<D> {
         retry(deadline, options.retry_backoff, options.retry_backoff_max, call).await
     }
 
-    /// A connection to `broker`.
+    /// A connection to `broker`, shared with all who ask for it.
     pub async fn broker(&self, broker: BrokerId) -> Result<Connection, ClientError> {
+        let address = self.address(broker).await?;
+        self.connection(&address).await
+    }
+
+    /// A connection to `broker` that is the caller's alone.
+    pub async fn dedicated(
+        &self,
+        broker: BrokerId,
+        options: ClientOptions,
+    ) -> Result<Connection, ClientError> {
+        let address = self.address(broker).await?;
+        Connection::connect(&self.inner.dial, &address.host, address.port, options).await
+    }
+
+    async fn address(&self, broker: BrokerId) -> Result<BrokerAddress, ClientError> {
         let known = self.view().brokers.get(&broker).cloned();
-        let address = match known {
-            Some(address) => address,
+        match known {
+            Some(address) => Ok(address),
             None => {
                 self.refresh(Some(&[])).await?;
                 let address = self.view().brokers.get(&broker).cloned();
-                address.ok_or(ClientError::kafka(ErrorCode::BrokerNotAvailable))?
+                address.ok_or(ClientError::kafka(ErrorCode::BrokerNotAvailable))
             }
-        };
-        self.connection(&address).await
+        }
     }
 
     /// A connection to the controller, or to any broker where none is known.
@@ -233,6 +247,13 @@ impl<D: Dial> Cluster<D> {
         let partition = partition.ok_or(ClientError::kafka(ErrorCode::UnknownTopicOrPartition))?;
         let leader = partition.leader.ok_or(ClientError::kafka(ErrorCode::LeaderNotAvailable))?;
         Ok((leader, partition.leader_epoch))
+    }
+
+    /// Who leads a partition, with the topic's id, as far as known without asking.
+    pub fn known_leader(&self, topic: &str, partition: PartitionIndex) -> Option<(BrokerId, Uuid)> {
+        let view = self.view();
+        let topic = view.topics.get(topic)?;
+        Some((topic.partitions.get(&partition)?.leader?, topic.id))
     }
 
     /// Forgets a topic's metadata, which an answer has shown to be stale.

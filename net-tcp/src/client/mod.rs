@@ -4,15 +4,23 @@
 //! `core::client`; here are the connections and the waiting.
 //!
 //! - [`Connection`]: one broker, pipelined requests by type;
-//! - [`Cluster`]: bootstrap, metadata, connections by broker, retries.
+//! - [`Cluster`]: bootstrap, metadata, connections by broker, retries;
+//! - [`Producer`] and [`Consumer`] on top of it.
 
 mod cluster;
 mod connection;
+mod consumer;
 mod error;
+mod membership;
+pub mod offsets;
+mod producer;
 
 pub use cluster::{BrokerAddress, Cluster, ClusterOptions, Partition, Topic};
 pub use connection::{ClientOptions, Connection, Pending};
+pub use consumer::{ConsumedRecord, Consumer, ConsumerOptions, Reset};
 pub use error::ClientError;
+pub use membership::MembershipOptions;
+pub use producer::{Acks, InFlight, Producer, ProducerOptions, RecordMetadata, SendError};
 
 use crate::listener::{SocketOptions, Stream};
 use std::future::Future;
