@@ -17,7 +17,7 @@ use crate::cell::{CellBroken, CellLock};
 use crate::clock::Clock;
 use crate::flusher::{Flush, Flusher};
 use crate::jobs::Jobs;
-use crate::log::{FlushJob, FlushNote, FlushScope, Log, LogError, ReadPlan};
+use crate::log::{FlushJob, FlushNote, Log, LogError, ReadPlan};
 use crate::timers::{Timed, Timers};
 use highwater_core::batch::ValidBatch;
 use highwater_core::config::TopicConfig;
@@ -416,8 +416,7 @@ impl Timed for Partition {
 impl Flush for Partition {
     fn flush_job(&self) -> Option<FlushJob> {
         let mut state = self.cell.lock().ok()?;
-        state.flush_begins();
-        state.log.flush_job(FlushScope::All)
+        state.flush_begins()
     }
 
     fn flushed(&self, note: &FlushNote, result: io::Result<()>) {

@@ -7,7 +7,7 @@ use super::coordinator::Shard;
 use super::waiter::{Deliveries, Waiter};
 use super::{Shell, open};
 use crate::disk::Submitted;
-use crate::log::{FlushNote, Log, LogError};
+use crate::log::{Appended, FlushJob, FlushNote, FlushScope, Log, LogError};
 use highwater_core::batch::StampedBatch;
 use highwater_core::coordinator::LoadId;
 use highwater_core::ids::{Offset, Token};
@@ -29,8 +29,12 @@ pub(super) struct State {
     pub(super) tokens: Tokens,
     /// The earliest deadline that the node's timers know of.
     armed: Option<Instant>,
-    /// A flush is asked for and not yet on the flusher's list.
+    /// A flush of everything is asked for and not yet on the flusher's list.
     is_flush_asked: bool,
+    /// Likewise of finished segments: recovery then reads the active one only.
+    is_seal_asked: bool,
+    /// What the flusher, on whose list the cell is, is to sync.
+    flush_scope: FlushScope,
     /// The cell is on the flusher's list.
     is_flush_listed: bool,
     load_asked: Option<LoadId>,
@@ -61,6 +65,8 @@ impl State {
             tokens: Tokens::default(),
             armed: None,
             is_flush_asked: false,
+            is_seal_asked: false,
+            flush_scope: FlushScope::Sealed,
             is_flush_listed: false,
             load_asked: None,
             snapshot_end: Offset(-1),
@@ -120,10 +126,12 @@ impl State {
 
     /// Whether the cell is to enter the flusher's list now.
     pub(super) fn take_flush_request(&mut self) -> bool {
-        let wanted = self.is_flush_asked && !self.is_flush_listed;
-        self.is_flush_asked = false;
-        self.is_flush_listed |= wanted;
-        wanted
+        if std::mem::take(&mut self.is_flush_asked) {
+            self.flush_scope = FlushScope::All;
+        } else if !std::mem::take(&mut self.is_seal_asked) {
+            return false;
+        }
+        !std::mem::replace(&mut self.is_flush_listed, true)
     }
 
     /// The load that the coordinator asks for.
@@ -131,8 +139,11 @@ impl State {
         self.load_asked.take()
     }
 
-    pub(super) fn flush_begins(&mut self) {
+    /// The cell leaves the flusher's list: what is to be synced now.
+    pub(super) fn flush_begins(&mut self) -> Option<FlushJob> {
         self.is_flush_listed = false;
+        let scope = std::mem::replace(&mut self.flush_scope, FlushScope::Sealed);
+        self.log.flush_job(scope)
     }
 
     pub(super) fn flushed(&mut self, now: Now, note: &FlushNote, result: io::Result<()>) {
@@ -205,15 +216,18 @@ impl State {
 
     fn append(&mut self, now: Now, batch: &StampedBatch) {
         match self.log.append(&batch.header, batch.head(), batch.rest(), now.wall) {
-            Submitted::Done(result) => self.append_done(now, result.map(|appended| appended.end)),
+            Submitted::Done(result) => self.append_done(now, result),
             Submitted::Pending(_) => {}
         }
     }
 
     /// The outcome of an append, told at once or by a slow disk.
-    pub(super) fn append_done(&mut self, now: Now, result: Result<Offset, LogError>) {
+    pub(super) fn append_done(&mut self, now: Now, result: Result<Appended, LogError>) {
         match result {
-            Ok(through) => self.input(now, Input::Appended { through }),
+            Ok(appended) => {
+                self.is_seal_asked |= appended.has_rolled;
+                self.input(now, Input::Appended { through: appended.end });
+            }
             Err(error) => {
                 self.report(&error, "appending failed; the partition goes offline");
                 self.input(now, Input::AppendFailed);
