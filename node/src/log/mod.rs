@@ -49,6 +49,7 @@ pub use segment::{LogContext, SegmentStats};
 use crate::disk::{OpId, Submitted};
 use highwater_core::batch::BatchHeader;
 use highwater_core::ids::{LeaderEpoch, Offset, TopicPartition};
+use highwater_core::retention::{RetentionLimits, SegmentSummary, retention};
 use highwater_core::time::Timestamp;
 use segment::Segment;
 use std::collections::VecDeque;
@@ -433,32 +434,27 @@ impl Log {
         Ok(None)
     }
 
-    /// How far retention lets the log start move, and why; `None` if everything may stay. Only offsets below
-    /// `bound` (the high watermark) may go. Pass the answer to [`Log::advance_log_start`].
-    ///
-    /// As in Kafka whole segments go, oldest first; the active one too once all its records are too old.
+    /// How far retention lets the log start move; `None` if everything may stay. Only offsets below `bound` (the
+    /// high watermark) may go. Pass the answer to [`Log::advance_log_start`].
     pub fn retention_cut(&self, bound: Offset, now: Timestamp) -> Option<Offset> {
-        if !self.config.is_delete_policy {
-            return None;
-        }
-        let mut cut = None;
-        let mut excess = match self.config.retention_bytes {
-            Some(bytes) => self.size_bytes().saturating_sub(bytes),
-            None => 0,
+        let segments: Vec<_> = self
+            .segments()
+            .map(|segment| SegmentSummary {
+                base_offset: segment.base,
+                next_offset: segment.end,
+                size_bytes: segment.bytes,
+                max_timestamp: segment.max_timestamp,
+            })
+            .collect();
+        let limits = match self.config.is_delete_policy {
+            true => RetentionLimits {
+                age_ms_max: self.config.retention_ms,
+                size_bytes_max: self.config.retention_bytes,
+            },
+            false => RetentionLimits::default(),
         };
-        for segment in self.segments() {
-            let is_old = self
-                .config
-                .retention_ms
-                .is_some_and(|ms| segment.bytes > 0 && now.ms_since(segment.max_timestamp) > ms);
-            let is_excess = !segment.is_active && segment.bytes > 0 && segment.bytes <= excess;
-            if segment.end > bound || segment.bytes == 0 || !(is_old || is_excess) {
-                break;
-            }
-            excess = excess.saturating_sub(segment.bytes);
-            cut = Some(segment.end);
-        }
-        cut.filter(|cut| *cut > self.log_start)
+        let retention = retention(&segments, self.log_start, bound, now, limits)?;
+        Some(retention.log_start).filter(|cut| *cut > self.log_start)
     }
 
     /// Takes note of log start and flushed end for the next write of the recovery points.
