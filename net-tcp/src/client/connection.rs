@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 /// What every connection of a client has in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -210,7 +210,7 @@ impl<R: Request> Pending<R> {
 
     /// Waits for the answer as it came.
     async fn frame(self) -> Result<Bytes, ClientError> {
-        match timeout_at(self.deadline, self.answer).await {
+        match timeout(left_until(self.deadline), self.answer).await {
             Ok(answered) => answered.map_err(|_| ClientError::Closed)?,
             Err(_) => {
                 self.shared.overdue.notify_one();
@@ -311,6 +311,11 @@ fn deliver(frame: Bytes, shared: &Shared) -> Result<(), ClientError> {
     Ok(())
 }
 
+/// The simulated clock knows time-outs by their length only.
+fn left_until(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}
+
 /// Runs `call` until it succeeds, fails for good, or `deadline` passes, pausing longer after each failure.
 pub(super) async fn retry<T, F>(
     deadline: Instant,
@@ -323,7 +328,7 @@ where
 {
     let mut pause = backoff;
     loop {
-        match timeout_at(deadline, call()).await {
+        match timeout(left_until(deadline), call()).await {
             Ok(Err(error)) if error.is_retriable() && Instant::now() + pause < deadline => {
                 tracing::debug!(%error, ?pause, "trying again");
                 tokio::time::sleep(pause).await;

@@ -203,7 +203,7 @@ impl<D: Dial> Membership<D> {
             tokio::select! {
                 biased;
                 _ = ended => {}
-                () = send_heartbeats(&coordinator, &request, interval) => over.store(true, Relaxed),
+                () = send_heartbeats(&coordinator, &request, interval, &over) => over.store(true, Relaxed),
             }
         });
         self.generation = Some(Generation { id, is_over, _heartbeats: ends });
@@ -365,12 +365,21 @@ impl<D: Dial> Membership<D> {
     }
 }
 
-/// Sends heartbeats until one is refused or not answered.
-async fn send_heartbeats(coordinator: &Connection, request: &HeartbeatRequest, interval: Duration) {
+/// Sends heartbeats until one is refused for good or not answered.
+///
+/// In a rebalance they go on: they keep the member in the group until its owner gets to join again, which may take as
+/// long as [`MembershipOptions::rebalance_max`].
+async fn send_heartbeats(
+    coordinator: &Connection,
+    request: &HeartbeatRequest,
+    interval: Duration,
+    is_over: &AtomicBool,
+) {
     loop {
         sleep(interval).await;
         match coordinator.send(request).await.map(|answer| answer.error_code) {
             Ok(ErrorCode::None) => {}
+            Ok(ErrorCode::RebalanceInProgress) => is_over.store(true, Relaxed),
             Ok(code) => {
                 tracing::debug!(group = request.group_id, %code, "the generation is over");
                 return;
