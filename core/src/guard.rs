@@ -5,7 +5,7 @@
 //! feature) the accepts and rejects of each guard are counted, and a guard that the run switched off says
 //! `true`. Switches and counters belong to the run, that is to its thread, not to the process.
 
-/// Evaluates a named safety check; see the [module](crate::guard).
+/// Evaluates a named safety check; see the [module](mod@crate::guard).
 #[macro_export]
 macro_rules! guard {
     ($name:ident, $condition:expr) => {{

@@ -28,7 +28,7 @@ use highwater_net_tcp::{
 };
 use highwater_protocol::messages::ApiVersionsRequest;
 use highwater_protocol::{
-    API_TABLE, ApiKey, ErrorCode, Features, Reader, RequestBody, ResponseHeader, api_versions_response,
+    ApiKey, ErrorCode, Features, Reader, RequestBody, ResponseHeader, api_versions_response,
 };
 use std::sync::Arc;
 
@@ -86,7 +86,7 @@ pub struct NodeService {
 impl NodeService {
     /// A service in front of `node`.
     pub fn new(node: Arc<Node>) -> Self {
-        Self { node, table: Arc::new(api_table()) }
+        Self { node, table: Arc::new(ApiTable::served()) }
     }
 
     fn handle_one(&self, conn: &mut ConnCtx<ConnState>, request: Request, replies: &ReplyQueue) {
@@ -138,21 +138,6 @@ impl Service for NodeService {
             fetch.cancel();
         }
     }
-}
-
-/// What is served and advertised, from the protocol's declarations.
-fn api_table() -> ApiTable {
-    ApiTable::new(API_TABLE.iter().filter_map(|api| {
-        let advertised = api.advertised?;
-        let flexible_min = if api.flexible.min > api.flexible.max { i16::MAX } else { api.flexible.min };
-        Some(ApiRange {
-            api_key: api.key.code(),
-            version_min: api.versions.min,
-            version_max: advertised.max,
-            advertised_min: advertised.min,
-            flexible_min,
-        })
-    }))
 }
 
 fn dispatch(call: Call<'_>, body: RequestBody) {

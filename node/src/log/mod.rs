@@ -6,7 +6,7 @@
 //!
 //! | to do | call |
 //! | --- | --- |
-//! | open or make | [`DataDir::open_log`], [`DataDir::create_log`] |
+//! | open or make | [`DataDir::open_log`] |
 //! | write | [`Log::append`], and [`Log::complete`] if it answered `Pending` |
 //! | read | [`Log::read`], [`Log::batches_from`], [`Log::offset_for_timestamp`], [`Log::max_timestamp_offset`] |
 //! | make durable | [`Log::flush_job`] under the lock, [`FlushJob::run`] outside, [`Log::flushed`] under the lock |
