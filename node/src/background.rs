@@ -49,6 +49,11 @@ impl fmt::Debug for Running {
     }
 }
 
+/// Does `work` for each of `items`, of which several may wait for a device at once. Returns when all is done.
+pub fn for_each<T: Sync>(items: &[T], work: impl Fn(&T) + Sync) {
+    imp::for_each(items, &work);
+}
+
 /// Starts a worker. `name` is what an operator sees in a list of threads (15 bytes at most).
 pub fn start(name: &str, worker: Arc<dyn Worker>, bell: &Bell) -> Running {
     Running { inner: imp::start(name, worker, bell), bell: bell.clone() }
@@ -64,10 +69,28 @@ impl Running {
 #[cfg(not(madsim))]
 mod imp {
     use super::Worker;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::sync::{Arc, Condvar, Mutex, PoisonError};
     use std::thread::{self, JoinHandle};
     use std::time::Duration;
+
+    /// Threads that wait for a device side by side.
+    const SIDE_BY_SIDE_MAX: usize = 16;
+
+    pub(super) fn for_each<T: Sync>(items: &[T], work: &(impl Fn(&T) + Sync)) {
+        let next = AtomicUsize::new(0);
+        let take = || {
+            while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                work(item);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..SIDE_BY_SIDE_MAX.min(items.len()) {
+                scope.spawn(take);
+            }
+            take();
+        });
+    }
 
     #[derive(Default)]
     pub(super) struct Bell {
@@ -132,6 +155,10 @@ mod imp {
     use std::sync::Arc;
     use tokio::sync::Notify;
     use tokio::task::JoinHandle;
+
+    pub(super) fn for_each<T>(items: &[T], work: &impl Fn(&T)) {
+        items.iter().for_each(work);
+    }
 
     #[derive(Default)]
     pub(super) struct Bell {

@@ -410,6 +410,14 @@ impl Node {
         if let Err(error) = self.meta_store.flush() {
             tracing::warn!(%error, "checkpoints were not stored; the next start reads the logs instead");
         }
+        let (_, offline) = self.registry.counts();
+        if offline > 0 {
+            tracing::warn!(
+                offline,
+                "partitions are offline, so the directory is not marked as cleanly closed"
+            );
+            return Ok(());
+        }
         self.data_dir.mark_clean()
     }
 }

@@ -1,9 +1,10 @@
 //! The node's partitions follow the metadata: opened, configured and deleted as records are committed.
 
+use crate::background;
 use crate::log::LogError;
 use crate::meta_store::Put;
 use crate::node::Node;
-use crate::partition::{Opening, Partition, Snapshot};
+use crate::partition::{Opened, Opening, Partition, Snapshot};
 use crate::registry::Entry;
 use highwater_core::coordinator::CoordinatorShard;
 use highwater_core::coordinator::group::{DeletedTopic, GroupCoordinator};
@@ -12,7 +13,7 @@ use highwater_core::metadata::{Committed, ConfigResource, MetadataImage, Partiti
 use highwater_core::replica::Leadership;
 use highwater_protocol::Uuid;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// The internal topic of the group coordinator.
@@ -26,10 +27,26 @@ impl Node {
     /// Opens everything that the image says this broker holds, and sweeps away what it does not know.
     pub(crate) fn open_partitions(&self) -> Result<(), LogError> {
         let image = self.image();
+        let begun = self.clock().mono();
         self.sweep(&image)?;
+        let mut sum = OpenedSum::default();
         for topic in image.topics() {
-            self.open_topic(&image, topic);
+            self.open_topic(&image, topic, &mut sum);
         }
+        let (partitions, offline) = self.registry().counts();
+        let OpenedSum { bytes_read, bytes_replayed, bytes_cut, indexes_rebuilt } = sum;
+        let took_ms = u64::try_from(self.clock().mono().since(begun).as_millis()).unwrap_or(u64::MAX);
+        let stop = if self.data_dir().last_run().was_clean { "a clean" } else { "an unclean" };
+        tracing::info!(
+            partitions,
+            offline,
+            bytes_read,
+            bytes_replayed,
+            bytes_cut,
+            indexes_rebuilt,
+            took_ms,
+            "logs are open after {stop} stop"
+        );
         for topic in image.topics() {
             self.lead_topic(topic);
         }
@@ -58,7 +75,7 @@ impl Node {
         Ok(())
     }
 
-    fn open_topic(&self, image: &MetadataImage, topic: &Topic) {
+    fn open_topic(&self, image: &MetadataImage, topic: &Topic, sum: &mut OpenedSum) {
         let config = Arc::new(image.topic_config(self.id(), self.fixed(), topic.id));
         let broker_config = self.broker_config();
         for (partition, state) in topic.partitions.iter() {
@@ -84,7 +101,10 @@ impl Node {
                 }),
             };
             let entry = match opening.open() {
-                Ok((partition, _)) => Entry::Online(partition),
+                Ok(opened) => {
+                    sum.add(&opened);
+                    Entry::Online(opened.partition)
+                }
                 Err(error) => {
                     tracing::error!(topic = %topic.name, partition = partition.0, %error, "the partition stays offline");
                     Entry::Offline(error.to_string().into())
@@ -152,7 +172,7 @@ impl Node {
         }
         for id in opened {
             if let Some(topic) = committed.image.topic_by_id(id) {
-                self.open_topic(&committed.image, topic);
+                self.open_topic(&committed.image, topic, &mut OpenedSum::default());
                 self.lead_topic(topic);
             }
         }
@@ -254,20 +274,37 @@ impl Node {
 
     /// Flushes and closes every log. An error leaves the directory marked as not cleanly closed.
     pub(crate) fn close_partitions(&self) -> Result<(), LogError> {
-        let mut first_error = None;
-        for partition in self.registry().all() {
-            self.store_snapshot(&partition);
-            match partition.with_log(crate::log::Log::close) {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => {
-                    first_error.get_or_insert(error);
-                }
-                Err(broken) => {
-                    first_error.get_or_insert(LogError::Poisoned { cause: broken.to_string() });
-                }
+        let first_error = Mutex::new(None);
+        // Each flush waits for the device; side by side they share its commits.
+        background::for_each(&self.registry().all(), |partition| {
+            self.store_snapshot(partition);
+            let closed = partition.with_log(crate::log::Log::close);
+            let closed =
+                closed.unwrap_or_else(|broken| Err(LogError::Poisoned { cause: broken.to_string() }));
+            if let Err(error) = closed {
+                tracing::error!(topic = %partition.topic(), partition = partition.id().partition.0, %error, "a log was not closed in order");
+                first_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
             }
-        }
-        first_error.map_or(Ok(()), Err)
+        });
+        first_error.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+}
+
+/// What opening many partitions took.
+#[derive(Debug, Default)]
+struct OpenedSum {
+    bytes_read: u64,
+    bytes_replayed: u64,
+    bytes_cut: u64,
+    indexes_rebuilt: usize,
+}
+
+impl OpenedSum {
+    fn add(&mut self, opened: &Opened) {
+        self.bytes_read += opened.report.bytes_read;
+        self.bytes_replayed += opened.replayed_bytes;
+        self.bytes_cut += opened.report.cut.as_ref().map_or(0, |cut| cut.bytes);
+        self.indexes_rebuilt += opened.report.indexes_rebuilt;
     }
 }
 

@@ -196,6 +196,11 @@ impl Log {
     pub fn close(&mut self) -> Result<(), LogError> {
         self.check_writable()?;
         assert!(self.pending.is_none(), "an orderly end waits for pending appends");
+        if self.is_blank() {
+            // Nothing is lost with its names: the next start makes them again.
+            self.note_point();
+            return Ok(());
+        }
         for segment in &mut self.segments {
             segment.index.save()?;
         }
@@ -211,6 +216,11 @@ impl Log {
         }
         self.note_point();
         Ok(())
+    }
+
+    /// Whether it never had a record.
+    fn is_blank(&self) -> bool {
+        matches!(self.segments.as_slice(), [only] if only.base == Offset::ZERO && only.end == Offset::ZERO)
     }
 
     /// What the recovery points hold of this log once they are written.

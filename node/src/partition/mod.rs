@@ -10,7 +10,7 @@ mod state;
 mod waiter;
 
 pub use coordinator::{GroupReply, GroupRequest};
-pub use open::{OpenError, Opening, Snapshot};
+pub use open::{OpenError, Opened, Opening, Snapshot};
 pub use waiter::{Waiter, Woken};
 
 use crate::cell::{CellBroken, CellLock};

@@ -119,9 +119,20 @@ pub struct Opening<'a> {
     pub coordinator: Option<CoordinatorShard<GroupCoordinator>>,
 }
 
+/// An open partition, and what it took.
+#[derive(Debug)]
+pub struct Opened {
+    /// The partition.
+    pub partition: Arc<Partition>,
+    /// What recovery did to its log.
+    pub report: RecoveryReport,
+    /// How many bytes of batches were read to rebuild what the replica derives from them.
+    pub replayed_bytes: u64,
+}
+
 impl Opening<'_> {
     /// Opens the log, or makes it, and rebuilds what the replica derives from it.
-    pub fn open(self) -> Result<(Arc<Partition>, RecoveryReport), OpenError> {
+    pub fn open(self) -> Result<Opened, OpenError> {
         let now = self.shell.clock.now();
         let log_config = settings::log_config(&self.config, self.id);
         let (log, report) = self.data_dir.open_log(&self.topic, self.id, log_config, now.wall)?;
@@ -129,9 +140,12 @@ impl Opening<'_> {
             tracing::warn!(topic = %self.topic, partition = self.id.partition.0, "{cut}");
         }
         let (mut recovery, from) = begin(self.snapshot, log.log_start(), log.end());
+        let mut replayed_bytes = 0;
         if from < log.end() {
             for batch in log.batches_from(from) {
-                recovery.observe(&batch?.header).map_err(OpenError::Corrupt)?;
+                let header = batch?.header;
+                recovery.observe(&header).map_err(OpenError::Corrupt)?;
+                replayed_bytes += header.size_bytes() as u64;
             }
         }
         let mut recovered = recovery.finish(log.flushed_through(), log.log_start());
@@ -148,7 +162,7 @@ impl Opening<'_> {
             config: RwLock::new(self.config),
             cell: CellLock::new(State::new(replica, log, shard)),
         });
-        Ok((partition, report))
+        Ok(Opened { partition, report, replayed_bytes })
     }
 }
 
