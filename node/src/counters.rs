@@ -10,11 +10,11 @@ const KEYS: usize = 96;
 #[derive(Debug)]
 pub struct Counters {
     requests: [AtomicU64; KEYS],
-    /// Bytes of record batches produced.
+    /// Bytes of record batches that producers sent.
     pub bytes_in: AtomicU64,
     /// Bytes of record batches fetched.
     pub bytes_out: AtomicU64,
-    /// Produced batches refused.
+    /// Produced batches refused when they came.
     pub produce_errors: AtomicU64,
 }
 

@@ -78,11 +78,11 @@ impl Page<'_> {
         let by_api = counters.requests().map(|(key, count)| (key.name(), count));
         self.counters("highwater_requests", "Requests that were decoded", "api", by_api)?;
         let produced = counters.bytes_in.load(Relaxed);
-        self.counter("highwater_produced_bytes", "Bytes of record batches produced", produced)?;
+        self.counter("highwater_produced_bytes", "Bytes of record batches that producers sent", produced)?;
         let fetched = counters.bytes_out.load(Relaxed);
         self.counter("highwater_fetched_bytes", "Bytes of record batches fetched", fetched)?;
         let refused = counters.produce_errors.load(Relaxed);
-        self.counter("highwater_produce_errors", "Produced batches that were refused", refused)
+        self.counter("highwater_produce_errors", "Produced batches refused when they came", refused)
     }
 
     fn connections(&mut self, server: &Server<NodeService>) -> fmt::Result {

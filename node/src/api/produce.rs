@@ -19,6 +19,7 @@ use highwater_protocol::messages::{
 use highwater_protocol::produce::{ProduceResponseWriter, ProduceView};
 use highwater_protocol::topics::{InTopic, TopicRef};
 use highwater_protocol::{ErrorCode, Uuid};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -50,14 +51,19 @@ pub(super) fn handle(call: Call<'_>, request: &ProduceView) {
                 Waiter::Produced(Box::new(move |result| pending.complete(index, result)))
             }),
             Err(refusal) => {
+                call.node.counters().produce_errors.fetch_add(1, Relaxed);
                 answers.refuse(index, &refusal);
                 continue;
             }
         };
         if let Some(result) = done {
+            if result.is_err() {
+                call.node.counters().produce_errors.fetch_add(1, Relaxed);
+            }
             answers.complete(index, result);
         }
     }
+    call.node.counters().bytes_in.fetch_add(bytes as u64, Relaxed);
     let now = call.node.clock().mono();
     let throttle = call.node.throttles().bytes(now, QuotaKind::Produce, call.client_id(), bytes as u64);
     let finish = Finish { responder: call.responder, is_silent: request.acks == 0, throttle };

@@ -15,6 +15,7 @@ use highwater_core::time::Instant;
 use highwater_protocol::topics::TopicRef;
 use highwater_protocol::{ErrorCode, Uuid};
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -265,7 +266,9 @@ impl Pending {
         let (now, client_id) = (self.node.clock().mono(), self.client_id.as_deref().unwrap_or_default());
         let throttles = self.node.throttles();
         let throttle = throttles.bytes(now, QuotaKind::Fetch, client_id, bytes as u64);
-        if !throttle.is_zero() {
+        if throttle.is_zero() {
+            self.node.counters().bytes_out.fetch_add(bytes as u64, Relaxed);
+        } else {
             throttles.take_back(now, QuotaKind::Fetch, client_id, bytes as u64);
             for fetched in answers.iter_mut().filter_map(|answer| answer.outcome.as_mut().ok()) {
                 fetched.plan = ReadPlan::default();
