@@ -1,0 +1,11 @@
+//! The real binary from outside: starting, stopping, being killed, and what a damaged data directory does to it.
+
+mod admin;
+mod client;
+mod crash;
+mod damage;
+mod disk_full;
+mod harness;
+mod producer;
+mod recovery;
+mod serving;
