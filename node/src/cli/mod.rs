@@ -1,11 +1,22 @@
 //! The command line: for people first, `--json` for machines.
 
+mod completions;
+mod config;
+mod connect;
+mod consume;
+mod datetime;
 mod error;
+mod offsets;
+mod output;
+mod produce;
 pub mod serve;
+mod topic;
 
 pub use error::CliError;
+pub use output::Output;
 
 use clap::{Parser, Subcommand};
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Highwater: a Kafka-compatible streaming broker in one binary.
@@ -13,28 +24,65 @@ use std::process::ExitCode;
 #[command(name = "highwater", version, about, long_about = None, propagate_version = true)]
 #[command(after_help = "Examples:
   highwater serve                                    one broker on 127.0.0.1:9092, data in ./highwater-data
-  highwater serve --ephemeral --listen 127.0.0.1:0   a throw-away broker on a free port, for tests")]
+  highwater serve --ephemeral --listen 127.0.0.1:0   a throw-away broker on a free port, for tests
+  highwater topic create orders --partitions 3
+  highwater topic describe orders --json")]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Print JSON: one document, or one a line where there is no end to wait for
+    #[arg(long, global = true)]
+    json: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a broker in the foreground
     Serve(serve::ServeArgs),
+    /// Create, list, describe, alter and delete topics
+    #[command(subcommand)]
+    Topic(topic::TopicCommand),
+    /// Send lines of standard input or a file as records
+    Produce(produce::ProduceArgs),
+    /// Print records
+    Consume(consume::ConsumeArgs),
+    /// Explain settings
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Print a completion script for a shell
+    Completions(completions::CompletionsArgs),
 }
 
 /// Runs the command and says how it ended: 0 is success, 1 a failure that was told, 2 wrong usage or settings.
 pub fn run(cli: &Cli) -> ExitCode {
+    let output = Output::new(cli.json);
     let outcome = match &cli.command {
-        Command::Serve(args) => serve::run(args),
+        Command::Serve(args) => serve::run(args, output),
+        Command::Topic(command) => topic::run(command, output),
+        Command::Produce(args) => produce::run(args, output),
+        Command::Consume(args) => consume::run(args, output),
+        Command::Config(command) => config::run(command, output),
+        Command::Completions(args) => completions::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("highwater: {error}");
+            if !error.is_quiet() {
+                // With standard error closed, the exit code is left to tell.
+                let _ = writeln!(std::io::stderr(), "highwater: {error}");
+            }
             error.exit_code()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_flags_contradict_each_other_nowhere() {
+        Cli::command().debug_assert();
     }
 }

@@ -3,7 +3,7 @@
 //! Standard output has one line, `ready` with addresses as `key=value`, once clients are served; everything else
 //! goes to standard error. SIGTERM and Ctrl-C end it cleanly, with exit code 0.
 
-use super::CliError;
+use super::{CliError, Output};
 use crate::admin::Admin;
 use crate::broker::Broker;
 use crate::config::{HostPort, Listener, Loader, NodeConfig};
@@ -22,7 +22,8 @@ use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Variables of the environment that begin like settings and are none.
-const OTHER_VARIABLES: &[&str] = &["HIGHWATER_LOG", "HIGHWATER_SEED", "HIGHWATER_SEEDS", "HIGHWATER_SIM"];
+const OTHER_VARIABLES: &[&str] =
+    &["HIGHWATER_BOOTSTRAP", "HIGHWATER_LOG", "HIGHWATER_SEED", "HIGHWATER_SEEDS", "HIGHWATER_SIM"];
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -47,15 +48,25 @@ pub enum LogFormat {
 Settings win in this order: --set and flags, environment (HIGHWATER_LOG_RETENTION_MS), --config, defaults.
 `HIGHWATER_LOG=debug` (or `highwater=debug,info`) chooses what is logged.")]
 pub struct ServeArgs {
+    #[command(flatten)]
+    settings: SettingsArgs,
+    /// Keep the data in a directory that is removed at the end
+    #[arg(long, conflicts_with = "data_dir")]
+    ephemeral: bool,
+    /// How log lines are written; --json is the same as json
+    #[arg(long, value_enum, default_value_t)]
+    log_format: LogFormat,
+}
+
+/// Flags that set a broker's settings.
+#[derive(Debug, Args)]
+pub struct SettingsArgs {
     /// Settings under Kafka's names: `.properties`, or `.toml`
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Where the data are [default: ./highwater-data]
-    #[arg(long, value_name = "DIR", conflicts_with = "ephemeral")]
+    #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Keep the data in a directory that is removed at the end
-    #[arg(long)]
-    ephemeral: bool,
     /// Where to listen [default: 127.0.0.1:9092]; port 0 takes a free one
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
@@ -71,15 +82,12 @@ pub struct ServeArgs {
     /// One setting; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// How log lines are written
-    #[arg(long, value_enum, default_value_t)]
-    log_format: LogFormat,
 }
 
 /// Runs the broker until SIGTERM or Ctrl-C.
-pub fn run(args: &ServeArgs) -> Result<(), CliError> {
-    log_to_stderr(args.log_format);
-    let config = load(args)?;
+pub fn run(args: &ServeArgs, output: Output) -> Result<(), CliError> {
+    log_to_stderr(if output.is_json() { LogFormat::Json } else { args.log_format });
+    let config = load(&args.settings)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -105,8 +113,8 @@ fn log_to_stderr(format: LogFormat) {
     }
 }
 
-/// Reads settings from everywhere. Public for `highwater config explain`.
-pub fn load(args: &ServeArgs) -> Result<NodeConfig, CliError> {
+/// Reads settings from everywhere. `highwater config explain` shows the outcome.
+pub fn load(args: &SettingsArgs) -> Result<NodeConfig, CliError> {
     let mut loader = Loader::new();
     if let Some(path) = &args.config {
         loader = loader.file(path).map_err(CliError::usage)?;
