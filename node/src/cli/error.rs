@@ -87,21 +87,15 @@ impl std::error::Error for CliError {}
 pub(super) fn error_text(error: &ClientError) -> String {
     match error {
         ClientError::Kafka(code, Some(message)) if !message.is_empty() => {
-            format!("{message} ({})", code_name(*code))
+            format!("{message} ({})", code.name())
         }
-        ClientError::Kafka(code, _) => code_name(*code),
+        ClientError::Kafka(code, _) => code.name().to_owned(),
         // A name that cannot be resolved has no kind of its own in the standard library.
         ClientError::Io(kind) if kind.to_string() == "uncategorized error" => {
             "no connection; the host name may be unknown".to_owned()
         }
         other => other.to_string(),
     }
-}
-
-/// A code's name without its number.
-fn code_name(code: ErrorCode) -> String {
-    let text = code.to_string();
-    text.split(" (").next().unwrap_or_default().to_owned()
 }
 
 /// What the user can do about it, where that is not plain.
@@ -129,7 +123,7 @@ pub(super) fn send_error_text(error: &SendError) -> String {
         SendError::Client(error) => format!("{}{}", error_text(error), advice(error)),
         SendError::Delivery(error) => {
             let why = match error.cause {
-                FailureCause::Refused(code) => code_name(code),
+                FailureCause::Refused(code) => code.name().to_owned(),
                 FailureCause::TimedOut => "no broker took it in time".to_owned(),
                 FailureCause::Abandoned => "a record before it was lost".to_owned(),
             };
