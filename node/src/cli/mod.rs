@@ -6,6 +6,7 @@ mod connect;
 mod consume;
 mod datetime;
 mod error;
+mod group;
 mod offsets;
 mod output;
 mod produce;
@@ -46,6 +47,9 @@ enum Command {
     Produce(produce::ProduceArgs),
     /// Print records
     Consume(consume::ConsumeArgs),
+    /// List, describe and delete consumer groups, and move their offsets
+    #[command(subcommand)]
+    Group(group::GroupCommand),
     /// Explain settings
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -61,6 +65,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Topic(command) => topic::run(command, output),
         Command::Produce(args) => produce::run(args, output),
         Command::Consume(args) => consume::run(args, output),
+        Command::Group(command) => group::run(command, output),
         Command::Config(command) => config::run(command, output),
         Command::Completions(args) => completions::run(args),
     };
