@@ -115,7 +115,13 @@ impl<'a> Layers<'a> {
             source: ConfigSource::Group,
         });
         let broker = group_synonym(definition.name).map(|name| SynonymOf { name, convert: Convert::Same });
-        own.into_iter().chain(self.all(broker.as_slice())).collect()
+        // A setting that no broker setting stands behind has its own default.
+        let alone = definition.default.filter(|_| broker.is_none()).map(|value| Synonym {
+            name: definition.name,
+            value: value.to_owned(),
+            source: ConfigSource::Default,
+        });
+        own.into_iter().chain(self.all(broker.as_slice())).chain(alone).collect()
     }
 
     fn sources(&self) -> [(&'a ConfigMap, ConfigSource); 3] {

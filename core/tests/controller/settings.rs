@@ -61,6 +61,63 @@ fn bad_changes_of_settings_are_refused_and_change_nothing() {
 }
 
 #[test]
+fn groups_stay_within_the_brokers_bounds() {
+    let mut solo = Solo::new(&[("group.consumer.min.session.timeout.ms", "3000")]);
+    let cases = [
+        (
+            "consumer.session.timeout.ms",
+            "2999",
+            Some("greater than or equal to group.consumer.min.session.timeout.ms"),
+        ),
+        (
+            "consumer.session.timeout.ms",
+            "60001",
+            Some("less than or equal to group.consumer.max.session.timeout.ms"),
+        ),
+        ("consumer.session.timeout.ms", "5000", Some("greater than consumer.heartbeat.interval.ms")),
+        ("consumer.session.timeout.ms", "5001", None),
+        ("consumer.heartbeat.interval.ms", "5001", Some("greater than consumer.heartbeat.interval.ms")),
+        ("consumer.heartbeat.interval.ms", "4999", Some("group.consumer.min.heartbeat.interval.ms")),
+        ("share.delivery.count.limit", "11", Some("group.share.max.delivery.count.limit")),
+        ("streams.num.standby.replicas", "3", Some("group.streams.max.standby.replicas")),
+        ("streams.num.standby.replicas", "2", None),
+        ("share.auto.offset.reset", "earliest", None),
+    ];
+    for (name, value, refusal) in cases {
+        let (code, message) = solo.alter(GROUP, "g", &[(name, 0, Some(value))]);
+        match refusal {
+            None => assert_eq!((code, message), (ErrorCode::None, None), "{name}={value}"),
+            Some(why) => {
+                assert_eq!(code, ErrorCode::InvalidConfig, "{name}={value}");
+                assert!(message.as_ref().is_some_and(|message| message.contains(why)), "{message:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn synonyms_say_what_else_was_set() {
+    let mut solo = Solo::new(&[("log.cleaner.threads", "4")]);
+    let ok = (ErrorCode::None, None);
+    assert_eq!(solo.alter(BROKER, "", &[("log.cleaner.threads", 0, Some("2"))]), ok);
+    let synonyms = |kind, name, setting: &str| -> Vec<(String, i8)> {
+        let described = solo.describe(kind, name);
+        let entry = described.configs.into_iter().find(|config| config.name == setting);
+        let synonyms = entry.expect("it is described").synonyms;
+        synonyms.into_iter().map(|s| (s.value.expect("it is no secret"), s.source)).collect()
+    };
+    let said = |synonyms: &[(&str, i8)]| -> Vec<(String, i8)> {
+        synonyms.iter().map(|(value, source)| ((*value).to_owned(), *source)).collect()
+    };
+    assert_eq!(synonyms(BROKER, "1", "log.cleaner.threads"), said(&[("2", 3), ("4", 4), ("1", 5)]));
+    // of all brokers nothing is known but what was set for all
+    assert_eq!(synonyms(BROKER, "", "log.cleaner.threads"), said(&[("2", 3)]));
+    // a group's setting has a broker's behind it, or its own default
+    assert_eq!(synonyms(GROUP, "g", "share.session.timeout.ms"), said(&[("45000", 5)]));
+    assert_eq!(synonyms(GROUP, "g", "share.auto.offset.reset"), said(&[("latest", 5)]));
+}
+
+#[test]
 fn alter_configs_replaces_what_was_set() {
     let mut solo = Solo::new(&[]);
     let t = with_config(topic("t", 1, 1), "retention.ms", Some("5"));

@@ -114,7 +114,12 @@ impl Reply<'_> {
                 && (!is_default || layers.dynamic_default.contains_key(definition.name))
         };
         let entry = |definition: &'static Definition| {
-            let synonyms = || layers.broker_synonyms(definition);
+            let synonyms = || {
+                let mut synonyms = layers.broker_synonyms(definition);
+                // What one broker would make of it is not said when all of them are asked about.
+                synonyms.retain(|s| !is_default || s.source == ConfigSource::DynamicDefaultBroker);
+                synonyms
+            };
             let value = match layers.dynamic_default.get(definition.name) {
                 Some(text) if is_default => {
                     Value { text: Some(text.into()), source: ConfigSource::DynamicDefaultBroker }

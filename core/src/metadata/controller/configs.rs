@@ -1,7 +1,7 @@
 //! AlterConfigs and IncrementalAlterConfigs (KIP-339).
 
 use super::topics::unknown_topic;
-use super::{Controller, Plan, PlanContext, Refusal, duplicates};
+use super::{Controller, Plan, PlanContext, Refusal, duplicates, group_settings};
 use crate::config::{
     BROKER, BrokerConfig, ConfigMap, Definition, GROUP, Kind, Layers, TOPIC, Update, list, validate_topic,
 };
@@ -106,7 +106,8 @@ impl Controller {
         match &resource {
             ConfigResource::Topic(_) => validate_topic(&layers, &after)
                 .map_err(|error| Refusal::new(ErrorCode::InvalidConfig, error.to_string()))?,
-            ConfigResource::Group(_) => check_group(&after)?,
+            ConfigResource::Group(_) => group_settings::validate(&layers, &after)
+                .map_err(|why| Refusal::new(ErrorCode::InvalidConfig, why))?,
             ConfigResource::Broker(_) | ConfigResource::BrokerDefault => {
                 check_broker(&after, set, matches!(resource, ConfigResource::Broker(_)))?;
                 let after = match resource {
@@ -261,15 +262,6 @@ pub(super) fn check_sizes(configs: &ConfigMap) -> Result<(), Refusal> {
         "The configuration value cannot be added because it exceeds the maximum value size of {VALUE_BYTES_MAX} bytes."
     );
     Err(Refusal::new(ErrorCode::InvalidConfig, message))
-}
-
-fn check_group(after: &ConfigMap) -> Result<(), Refusal> {
-    for (name, value) in after {
-        let invalid = |why: String| Refusal::new(ErrorCode::InvalidConfig, why);
-        let definition = GROUP.lookup(name).map_err(|error| invalid(error.to_string()))?;
-        definition.validate(value).map_err(|error| invalid(error.0))?;
-    }
-    Ok(())
 }
 
 /// Kafka answers INVALID_REQUEST where a broker's setting is refused, and INVALID_CONFIG would be expected

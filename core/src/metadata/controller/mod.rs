@@ -7,6 +7,7 @@
 
 mod brokers;
 mod configs;
+mod group_settings;
 mod partitions;
 mod quotas;
 mod topics;
