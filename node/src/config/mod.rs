@@ -186,13 +186,10 @@ impl Loader {
 
     /// Adds `--listen HOST:PORT`: one listener for everybody.
     #[must_use]
-    pub fn listen(self, address: &str) -> Self {
+    pub fn listen(mut self, address: &str) -> Self {
         // What a file advertises for other listeners means nothing here.
-        self.flag("--listen", "listeners", &format!("PLAINTEXT://{address}")).flag(
-            "--listen",
-            "advertised.listeners",
-            "",
-        )
+        self.settings.remove("advertised.listeners");
+        self.flag("--listen", "listeners", &format!("PLAINTEXT://{address}"))
     }
 
     /// Adds `--advertise HOST:PORT`: where clients of that listener are told to connect.

@@ -125,6 +125,7 @@ fn flags_for_listeners() {
         .expect("it is valid");
     assert_eq!(config.listeners[0].bind.to_string(), "[::1]:0");
     assert_eq!(config.listeners[0].advertised, None);
+    assert_eq!(config.fixed.get("advertised.listeners"), None, "it is described as not set");
     let config = Loader::new().listen("0.0.0.0:9").advertise("b:8").finish().expect("it is valid");
     assert_eq!(config.listeners[0].advertised.as_ref().map(ToString::to_string).as_deref(), Some("b:8"));
 }
