@@ -7,11 +7,14 @@ use highwater_core::metadata::MetadataImage;
 use highwater_protocol::Features;
 use highwater_protocol::messages::{FinalizedFeatureKey, SupportedFeatureKey};
 
+/// Kafka's 4.3-IV0.
+const METADATA_VERSION: i16 = 30;
+
 /// Finalized at the first start.
-pub const FINALIZED: &[(&str, i16)] = &[("metadata.version", 29)];
+pub const FINALIZED: &[(&str, i16)] = &[("metadata.version", METADATA_VERSION)];
 
 /// The range of each feature that this release can serve.
-const SUPPORTED: &[(&str, i16, i16)] = &[("metadata.version", 7, 29)];
+const SUPPORTED: &[(&str, i16, i16)] = &[("metadata.version", 7, METADATA_VERSION)];
 
 /// What ApiVersions tells.
 pub fn of(image: &MetadataImage) -> Features {
