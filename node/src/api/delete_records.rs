@@ -4,6 +4,7 @@ use super::{Call, Responder};
 use crate::node::Node;
 use crate::partition::Waiter;
 use highwater_core::ids::Offset;
+use highwater_core::metadata::is_internal;
 use highwater_protocol::ErrorCode;
 use highwater_protocol::messages::{
     DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopicResult,
@@ -21,6 +22,8 @@ pub(super) fn handle(call: Call<'_>, request: DeleteRecordsRequest) {
             let found = call.node.registry().find(TopicRef::Name(&topic.name), asked.partition_index);
             let done = match found {
                 Err(code) => Some(Err(code)),
+                // The broker's own state is not a client's to cut.
+                Ok(_) if is_internal(&topic.name) => Some(Err(ErrorCode::InvalidTopicException)),
                 Ok(partition) => partition.delete_records(Offset(asked.offset), || {
                     pending.lock().waiting += 1;
                     let pending = pending.clone();

@@ -8,4 +8,5 @@ mod disk_full;
 mod harness;
 mod producer;
 mod recovery;
+mod requests;
 mod serving;
