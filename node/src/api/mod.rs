@@ -23,9 +23,7 @@ pub use responder::Responder;
 
 use crate::node::Node;
 use highwater_core::time::Instant;
-use highwater_net_tcp::{
-    ApiRange, ApiTable, CloseReason, ConnCtx, ConnInfo, ReplyQueue, Request, Requests, Service,
-};
+use highwater_net_tcp::{ApiTable, CloseReason, ConnCtx, ConnInfo, ReplyQueue, Request, Requests, Service};
 use highwater_protocol::messages::ApiVersionsRequest;
 use highwater_protocol::{
     ApiKey, ErrorCode, Features, Reader, RequestBody, ResponseHeader, api_versions_response,
