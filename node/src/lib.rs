@@ -26,8 +26,6 @@ pub mod partition;
 mod partitions;
 pub mod producer_ids;
 pub mod registry;
-#[cfg(not(madsim))]
-pub mod sendfile;
 pub mod settings;
 pub mod throttle;
 pub mod timers;

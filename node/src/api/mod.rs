@@ -18,7 +18,7 @@ mod responder;
 mod topics;
 mod transactions;
 
-pub use fetch::{FetchHub, RegionPart};
+pub use fetch::FetchHub;
 pub use responder::Responder;
 
 use crate::node::Node;

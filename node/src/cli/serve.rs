@@ -10,7 +10,6 @@ use crate::config::{HostPort, Listener, Loader, NodeConfig};
 use crate::disk::RealDisk;
 use crate::meta_store::{MetaStore, MetaStoreError, SledMeta};
 use crate::node::{NodeSetup, Platform};
-use crate::sendfile::SendfileListen;
 use clap::{Args, ValueEnum};
 use highwater_core::metadata::Endpoint;
 use highwater_net_tcp::{Listen, SocketOptions, TcpListen};
@@ -305,7 +304,7 @@ fn files_for_logs(open_files: u64) -> usize {
     usize::try_from(open_files / 2).unwrap_or(usize::MAX).clamp(64, 16_384)
 }
 
-async fn bind_all(config: &NodeConfig) -> Result<(Vec<(String, SendfileListen)>, Vec<Endpoint>), CliError> {
+async fn bind_all(config: &NodeConfig) -> Result<(Vec<(String, TcpListen)>, Vec<Endpoint>), CliError> {
     let buffer = |bytes: i32| usize::try_from(bytes).ok();
     let options = SocketOptions {
         send_buffer_bytes: buffer(config.broker.socket_send_buffer_bytes),
@@ -318,7 +317,7 @@ async fn bind_all(config: &NodeConfig) -> Result<(Vec<(String, SendfileListen)>,
         let bound = bind(listener, options).await?;
         let address = bound.local_addr().map_err(|error| CliError::new(error.to_string()))?;
         endpoints.push(endpoint(listener, address));
-        listeners.push((listener.name.clone(), SendfileListen(bound)));
+        listeners.push((listener.name.clone(), bound));
     }
     Ok((listeners, endpoints))
 }

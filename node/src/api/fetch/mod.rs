@@ -15,7 +15,6 @@ mod response;
 
 pub use hub::FetchHub;
 pub(super) use pending::Pending;
-pub use response::RegionPart;
 
 use super::Call;
 use highwater_core::fetch::{Begun, FetchPartition, SessionRequest, TopicKey};
