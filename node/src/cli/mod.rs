@@ -7,6 +7,7 @@ mod consume;
 mod datetime;
 mod error;
 mod group;
+mod log;
 mod offsets;
 mod output;
 mod produce;
@@ -50,6 +51,9 @@ enum Command {
     /// List, describe and delete consumer groups, and move their offsets
     #[command(subcommand)]
     Group(group::GroupCommand),
+    /// Look at data on the disk: print or verify them
+    #[command(subcommand)]
+    Log(log::LogCommand),
     /// Explain settings
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -66,6 +70,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Produce(args) => produce::run(args, output),
         Command::Consume(args) => consume::run(args, output),
         Command::Group(command) => group::run(command, output),
+        Command::Log(command) => log::run(command, output),
         Command::Config(command) => config::run(command, output),
         Command::Completions(args) => completions::run(args),
     };

@@ -1,7 +1,7 @@
 //! What commands print: tables for people, JSON for machines, progress on a terminal.
 
 use super::CliError;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
@@ -53,6 +53,9 @@ pub(super) fn json_line(out: &mut impl Write, document: &impl Serialize) -> Resu
 pub(super) fn table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(header);
+    if io::stdout().is_terminal() {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+    }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }

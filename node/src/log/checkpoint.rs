@@ -82,17 +82,7 @@ impl RecoveryPoints {
     /// Reads the file and at once replaces it by one that says "not clean".
     pub(super) fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<(Arc<Self>, LastRun), LogError> {
         let path = dir.join(RECOVERY_POINTS_FILE);
-        let bytes = match read_all(&*disk, &path, FILE_BYTES_MAX) {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                return Err(corrupt(
-                    &path,
-                    "the file is gone, and without it lost records could not be told from a torn tail",
-                ));
-            }
-            Err(e) => return Err(LogError::io("read", &path)(e)),
-        };
-        let mut content = decode(&bytes).map_err(|cause| corrupt(&path, cause))?;
+        let mut content = read_content(&*disk, &path)?;
         let page_cache_id = disk.page_cache_id().map_err(LogError::io("identify the boot of", dir))?;
         let last_run = LastRun {
             was_clean: content.is_clean,
@@ -103,6 +93,16 @@ impl RecoveryPoints {
         let points = Self { disk, path, content: Mutex::new(content), written: Mutex::default() };
         points.write()?;
         Ok((Arc::new(points), last_run))
+    }
+
+    /// What the file says of each log, and whether the last process ended in order. Changes nothing: for looking at
+    /// data that may be another process's.
+    pub fn read(
+        disk: &dyn Disk,
+        dir: &Path,
+    ) -> Result<(BTreeMap<TopicPartition, RecoveryPoint>, bool), LogError> {
+        let content = read_content(disk, &dir.join(RECOVERY_POINTS_FILE))?;
+        Ok((content.points, content.is_clean))
     }
 
     /// What is known of a log; `None` if it was made after the last write.
@@ -175,6 +175,20 @@ impl RecoveryPoints {
         }
         self.write()
     }
+}
+
+fn read_content(disk: &dyn Disk, path: &Path) -> Result<Content, LogError> {
+    let bytes = match read_all(disk, path, FILE_BYTES_MAX) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            return Err(corrupt(
+                path,
+                "the file is gone, and without it lost records could not be told from a torn tail",
+            ));
+        }
+        Err(e) => return Err(LogError::io("read", path)(e)),
+    };
+    decode(&bytes).map_err(|cause| corrupt(path, cause))
 }
 
 fn corrupt(path: &Path, cause: &str) -> LogError {

@@ -43,7 +43,7 @@ pub(super) fn encode(topic_id: TopicId) -> String {
 }
 
 /// The topic id in a `partition.metadata`.
-pub(super) fn decode(text: &[u8]) -> Option<TopicId> {
+pub fn decode(text: &[u8]) -> Option<TopicId> {
     let text = std::str::from_utf8(text).ok()?;
     let field = |name| text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':').map(str::trim));
     if field("version")? != "0" {

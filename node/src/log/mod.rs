@@ -40,7 +40,9 @@ pub use data_dir::{DataDir, DataDirConfig, DataDirError, FORMAT_VERSION, FoundLo
 pub use error::{Corruption, LogError};
 pub use file::{FileRegion, OpenFiles, SegmentFile};
 pub use flush::{FlushJob, FlushNote, FlushScope, SyncTarget};
-pub use identity::{METADATA_FILE, dir_name, parse_dir_name, parse_topic_id};
+pub use identity::{
+    METADATA_FILE, decode as decode_partition_metadata, dir_name, parse_dir_name, parse_topic_id,
+};
 pub use read::{BatchesFrom, ReadPlan, TimestampOffset};
 pub use recovery::{CutTail, RecoveryReport};
 pub use scan::{Fault, Headers, Located};

@@ -8,7 +8,8 @@ use super::offsets::{self, Place};
 use super::output::note;
 use super::{CliError, Output};
 use clap::Args;
-use format::{Format, RecordJson};
+use format::Format;
+pub(super) use format::RecordJson;
 use highwater_core::client::producer::Lane;
 use highwater_core::ids::{Offset, PartitionIndex};
 use highwater_net_tcp::client::{
