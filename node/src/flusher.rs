@@ -6,7 +6,7 @@
 
 use crate::background::{Bell, Worker};
 use crate::disk::Disk;
-use crate::log::{FlushJob, FlushNote};
+use crate::log::{FlushJob, FlushNote, RecoveryPoints};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,6 +24,7 @@ pub trait Flush: Send + Sync {
 #[derive(Debug)]
 pub struct Flusher {
     disk: Arc<dyn Disk>,
+    points: Arc<RecoveryPoints>,
     waiting: Mutex<Waiting>,
     bell: Bell,
 }
@@ -39,8 +40,8 @@ impl std::fmt::Debug for Waiting {
 
 impl Flusher {
     /// An empty list; its [`Worker`] is to be started with [`Flusher::bell`].
-    pub fn new(disk: Arc<dyn Disk>) -> Self {
-        Self { disk, waiting: Mutex::default(), bell: Bell::new() }
+    pub fn new(disk: Arc<dyn Disk>, points: Arc<RecoveryPoints>) -> Self {
+        Self { disk, points, waiting: Mutex::default(), bell: Bell::new() }
     }
 
     /// What wakes the flusher.
@@ -62,17 +63,24 @@ impl Flusher {
 
 impl Worker for Flusher {
     fn turn(&self) -> Option<Duration> {
+        let mut seals = false;
         loop {
             let cells = std::mem::take(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner).0);
             if cells.is_empty() {
-                return None;
+                break;
             }
             for cell in cells {
                 if let Some(job) = cell.flush_job() {
                     let result = job.run(&*self.disk);
                     cell.flushed(&job.note, result);
+                    seals |= job.seals;
                 }
             }
         }
+        // Finished segments are rare, and whoever waits for a sync has been told already.
+        if seals && let Err(error) = self.points.write() {
+            tracing::error!(%error, "recovery points were not written; the next start reads more");
+        }
+        None
     }
 }

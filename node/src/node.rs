@@ -163,7 +163,7 @@ impl Node {
         let shell = Arc::new(Shell {
             clock,
             timers: Arc::new(Timers::new(clock)),
-            flusher: Arc::new(Flusher::new(platform.disk.clone())),
+            flusher: Arc::new(Flusher::new(platform.disk.clone(), data_dir.recovery_points().clone())),
             jobs: Arc::new(Jobs::new()),
         });
         let image = starting.image().clone();

@@ -72,6 +72,9 @@ pub struct FlushJob {
     pub note: FlushNote,
     /// What to sync: files first, then directories.
     pub targets: Vec<SyncTarget>,
+    /// Whether finished segments are among them: then it is time to write the recovery points, or the next start
+    /// would read those segments again.
+    pub seals: bool,
 }
 
 impl FlushJob {
@@ -155,6 +158,7 @@ impl Log {
             self.segments.iter().filter(unsynced).map(|s| SyncTarget::File(s.file.clone())).collect();
         // A finished segment's index with its segment: it spares the next start a look at all its batches.
         let sealed = self.segments[..self.segments.len() - 1].iter().filter(unsynced);
+        let seals = sealed.clone().next().is_some();
         targets.extend(sealed.filter_map(|s| s.index.file()).map(|file| SyncTarget::File(file.clone())));
         if self.flush.is_new {
             let path = self.dir.join(identity::METADATA_FILE);
@@ -172,7 +176,7 @@ impl Log {
         let place = RecoveryPlace { segment: self.active().base, position };
         let note =
             FlushNote { through, place, names_version: self.flush.names_version, cuts: self.flush.cuts };
-        Some(FlushJob { note, targets })
+        Some(FlushJob { note, targets, seals })
     }
 
     /// Takes the outcome of a job. An error poisons the log: the kernel has dropped the bytes and a second sync
