@@ -1,7 +1,8 @@
 //! After an unclean stop only what lies above the recovery point is read.
 
 use crate::client::Client;
-use crate::harness::{Broker, Serve};
+use crate::harness::{Broker, PATIENCE, Serve};
+use std::time::{Duration, Instant};
 
 const SEGMENTS: usize = 8;
 const SEGMENT_BYTES: usize = 1 << 20;
@@ -53,5 +54,34 @@ async fn a_crash_costs_reading_only_what_was_written_since_the_last_flush() {
     assert!((least..most).contains(&read), "{read} bytes were read\n{}", broker.log());
     let client = Client::connect(broker.address()).await;
     assert_eq!(client.read_all("big", 0).await.len(), SEGMENTS * 16 + 3);
+    broker.stop_cleanly();
+}
+
+#[tokio::test]
+async fn a_crash_amid_writing_costs_no_second_look_at_finished_segments() {
+    let dir = tempfile::tempdir().unwrap();
+    let serve = Serve::at(dir.path());
+    let mut broker = serve.start();
+    let segment_bytes = SEGMENT_BYTES.to_string();
+    let client = Client::connect(broker.address()).await;
+    client.create_topic("big", 1, &[("segment.bytes", &segment_bytes)]).await;
+    fill(&broker, SEGMENTS * 16).await;
+
+    let mut records = SEGMENTS * 16;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        // Finished segments are flushed beside appends; how soon is the device's affair.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        broker.kill();
+        broker = serve.start();
+        if bytes_read(&broker) <= 2 * SEGMENT_BYTES as u64 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "finished segments are read again and again\n{}", broker.log());
+        fill(&broker, 17).await;
+        records += 17;
+    }
+    let client = Client::connect(broker.address()).await;
+    assert_eq!(client.read_all("big", 0).await.len(), records);
     broker.stop_cleanly();
 }

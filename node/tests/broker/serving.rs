@@ -164,6 +164,22 @@ async fn a_stop_under_load_answers_or_drops_but_loses_nothing() {
 }
 
 #[test]
+fn a_disk_below_the_low_water_mark_is_warned_of_once() {
+    let broker = Serve::ephemeral()
+        .set("highwater.disk.free.bytes.min=9000000000000000000")
+        .set("log.initial.task.delay.ms=1")
+        .set("log.retention.check.interval.ms=1")
+        .start();
+    let deadline = Instant::now() + crate::harness::PATIENCE;
+    while !broker.log().contains("the disk is nearly full") {
+        assert!(Instant::now() < deadline, "{}", broker.log());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let log = broker.stop_cleanly();
+    assert_eq!(log.matches("the disk is nearly full").count(), 1, "{log}");
+}
+
+#[test]
 fn wrong_usage_and_unknown_settings_are_told_with_what_was_meant() {
     let dir = tempfile::tempdir().unwrap();
     let toml = dir.path().join("broker.toml");
