@@ -17,18 +17,17 @@ const GROUP: &str = "readers";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thirty_kills_lose_no_acknowledged_record() {
-    survive_kills(30, &[]).await;
+    survive_kills(30, lasting_address(0), &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_kills_lose_nothing_with_durable_acks() {
-    survive_kills(20, &["highwater.acks.durable=true"]).await;
+    survive_kills(20, lasting_address(1), &["highwater.acks.durable=true"]).await;
 }
 
-async fn survive_kills(kills: u64, settings: &[&str]) {
+async fn survive_kills(kills: u64, address: String, settings: &[&str]) {
     let dir = tempfile::tempdir().unwrap();
-    let mut serve =
-        Serve::at(dir.path()).listen(&lasting_address()).set("group.initial.rebalance.delay.ms=0");
+    let mut serve = Serve::at(dir.path()).listen(&address).set("group.initial.rebalance.delay.ms=0");
     for setting in settings {
         serve = serve.set(setting);
     }

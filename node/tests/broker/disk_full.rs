@@ -81,6 +81,11 @@ async fn a_full_file_system_refuses_writes_and_is_well_once_there_is_room() {
     let (acked, refusal) = produce_until_refused(&broker).await;
     assert!(acked > 0);
     assert!(matches!(refusal, None | Some(ErrorCode::KafkaStorageError)), "{refusal:?}");
+    // Metadata cannot be written, either. Nothing may be promised, whether the broker goes on or ends.
+    if let Ok(client) = Client::try_connect(broker.address()).await {
+        let promised = client.try_create_topic("later", 100, &[]).await;
+        assert!(promised.is_err(), "{}", broker.log());
+    }
     let (code, log) = broker.stop();
     assert_ne!(code, Some(0), "{log}");
     assert!(log.contains("No space left on device"), "{log}");
@@ -93,6 +98,11 @@ async fn a_full_file_system_refuses_writes_and_is_well_once_there_is_room() {
 
     std::fs::remove_file(&ballast).unwrap();
     assert_whole_with_room(&serve, acked).await;
+    let broker = serve.start();
+    let client = Client::connect(broker.address()).await;
+    assert_eq!(client.topics().await.into_keys().collect::<Vec<_>>(), ["words"]);
+    client.create_topic("later", 100, &[]).await;
+    broker.stop_cleanly();
 }
 
 /// A file system of 16 MiB in memory, in a mount namespace that goes with the process that holds it.

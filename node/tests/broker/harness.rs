@@ -224,11 +224,14 @@ pub(crate) fn http_page(address: SocketAddr, path: &str) -> (u16, String) {
 }
 
 /// An address for a broker that is to be started on it again and again. Below the ports that systems give to those
-/// who connect: a client that retries must not connect to itself, nor another test take the port meanwhile.
-pub(crate) fn lasting_address() -> String {
+/// who connect: a client that retries must not connect to itself, nor another test take the port meanwhile. Tests
+/// that run side by side choose from different `share`s, 0 to 3.
+pub(crate) fn lasting_address(share: u32) -> String {
+    let (first, count) = (12_000 + share * 4_500, 4_500);
     let start = std::process::id().wrapping_mul(31);
-    let ports = (0..2_000).map(|n| 12_000 + start.wrapping_add(n * 7) % 18_000);
-    let mut free =
-        ports.map(|port| format!("127.0.0.1:{port}")).filter(|at| TcpListener::bind(at.as_str()).is_ok());
-    free.next().expect("one of 2,000 ports is free")
+    let ports = (0..count).map(|n| first + start.wrapping_add(n) % count);
+    let mut free = ports
+        .map(|port| format!("127.0.0.1:{port}"))
+        .filter(|address| TcpListener::bind(address.as_str()).is_ok());
+    free.next().expect("one of thousands of ports is free")
 }
