@@ -62,8 +62,8 @@ fn unreachable(bootstrap: &str, flag: &str, error: &ClientError) -> CliError {
         ClientError::Io(io::ErrorKind::ConnectionRefused) => (
             "connection refused".to_owned(),
             format!(
-                "is a broker running there? `highwater serve` starts one; {flag} HOST:PORT or \
-                 HIGHWATER_BOOTSTRAP names another"
+                "is a broker running there? `highwater serve` starts one; {flag} HOST:PORT names \
+                 another"
             ),
         ),
         ClientError::TimedOut => (

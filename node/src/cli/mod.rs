@@ -1,5 +1,6 @@
 //! The command line: for people first, `--json` for machines.
 
+mod bench;
 mod completions;
 mod config;
 mod connect;
@@ -28,7 +29,13 @@ use std::process::ExitCode;
   highwater serve                                    one broker on 127.0.0.1:9092, data in ./highwater-data
   highwater serve --ephemeral --listen 127.0.0.1:0   a throw-away broker on a free port, for tests
   highwater topic create orders --partitions 3
-  highwater topic describe orders --json")]
+  highwater produce orders --key-separator : --file orders.txt
+  highwater consume orders --tail 10 --follow --format '%p@%o %k=%v\\n'
+  highwater group describe billing --json
+  highwater log verify highwater-data
+
+Commands find a broker at --bootstrap, else $HIGHWATER_BOOTSTRAP, else 127.0.0.1:9092.
+Exit codes: 0 done, 1 failed, 2 wrong usage or settings.")]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -54,6 +61,8 @@ enum Command {
     /// Look at data on the disk: print or verify them
     #[command(subcommand)]
     Log(log::LogCommand),
+    /// Measure a broker, alone or against another
+    Bench(bench::BenchArgs),
     /// Explain settings
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -71,6 +80,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Consume(args) => consume::run(args, output),
         Command::Group(command) => group::run(command, output),
         Command::Log(command) => log::run(command, output),
+        Command::Bench(args) => bench::run(args, output),
         Command::Config(command) => config::run(command, output),
         Command::Completions(args) => completions::run(args),
     };
