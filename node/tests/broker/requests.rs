@@ -39,3 +39,55 @@ async fn records_are_deleted_where_a_client_may_do_so() {
     }
     broker.stop_cleanly();
 }
+
+#[tokio::test]
+async fn no_transaction_is_known_and_nothing_about_one_is_worth_a_retry() {
+    let broker = Serve::ephemeral().start();
+    let client = Client::connect(broker.address()).await;
+    client.create_topic("words", 1, &[]).await;
+    let (id, group) = ("tx".to_owned(), "readers".to_owned());
+    let unmapped = ErrorCode::InvalidProducerIdMapping;
+
+    let init = InitProducerIdRequest { transactional_id: Some(id.clone()), ..Default::default() };
+    let answer = client.connection.send(&init).await.unwrap();
+    assert_eq!(answer.error_code, ErrorCode::TransactionalIdAuthorizationFailed);
+    assert_eq!((answer.producer_id, answer.producer_epoch), (-1, -1));
+
+    for verify_only in [false, true] {
+        let topics = vec![AddPartitionsToTxnTopic { name: "words".to_owned(), partitions: vec![0] }];
+        let transaction = AddPartitionsToTxnTransaction {
+            transactional_id: id.clone(),
+            verify_only,
+            topics,
+            ..Default::default()
+        };
+        let add = AddPartitionsToTxnRequest { transactions: vec![transaction], ..Default::default() };
+        let answer = client.connection.send(&add).await.unwrap();
+        assert_eq!(answer.error_code, ErrorCode::None);
+        let partition = &answer.results_by_transaction[0].topic_results[0].results_by_partition[0];
+        assert_eq!(partition.partition_error_code, unmapped);
+    }
+
+    let offsets = AddOffsetsToTxnRequest {
+        transactional_id: id.clone(),
+        group_id: group.clone(),
+        ..Default::default()
+    };
+    assert_eq!(client.connection.send(&offsets).await.unwrap().error_code, unmapped);
+
+    let partitions = vec![TxnOffsetCommitRequestPartition { committed_offset: 1, ..Default::default() }];
+    let topics = vec![TxnOffsetCommitRequestTopic { name: "words".to_owned(), partitions }];
+    let commit = TxnOffsetCommitRequest {
+        transactional_id: id.clone(),
+        group_id: group,
+        topics,
+        ..Default::default()
+    };
+    let answer = client.connection.send(&commit).await.unwrap();
+    assert_eq!(answer.topics[0].partitions[0].error_code, unmapped);
+
+    let end = EndTxnRequest { transactional_id: id, committed: true, ..Default::default() };
+    let answer = client.connection.send(&end).await.unwrap();
+    assert_eq!((answer.error_code, answer.producer_id, answer.producer_epoch), (unmapped, -1, -1));
+    broker.stop_cleanly();
+}
