@@ -91,8 +91,8 @@ fn escape(chars: &mut std::str::Chars<'_>, literal: &mut Vec<u8>) -> Result<(), 
         Some('\\') => b'\\',
         Some('x') => {
             let digits: String = chars.by_ref().take(2).collect();
-            u8::from_str_radix(&digits, 16)
-                .map_err(|_| format!("\\x{digits}: two hexadecimal digits belong there"))?
+            let byte = u8::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 2);
+            byte.ok_or_else(|| format!("\\x{digits}: two hexadecimal digits belong there"))?
         }
         other => {
             let other = other.map(String::from).unwrap_or_default();
@@ -263,8 +263,7 @@ mod tests {
     #[test]
     fn what_is_no_placeholder_is_refused() {
         for format in ["%q", "%", "\\q", "\\", "\\xz1", "\\x1"] {
-            let refused = format.parse::<Format>();
-            assert_eq!(refused.is_err(), format != "\\x1", "{format}: {refused:?}");
+            assert!(format.parse::<Format>().is_err(), "{format}");
         }
     }
 
