@@ -126,7 +126,8 @@ pub struct Opened {
     pub partition: Arc<Partition>,
     /// What recovery did to its log.
     pub report: RecoveryReport,
-    /// How many bytes of batches were read to rebuild what the replica derives from them.
+    /// The bytes of those batches whose headers were read to rebuild what the replica derives from them; the records
+    /// themselves are not read.
     pub replayed_bytes: u64,
 }
 
