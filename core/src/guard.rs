@@ -83,7 +83,17 @@ guards! {
     FetchSessionEpoch,
     /// The log start never passes the high watermark (ST-11).
     LogStartBelowHighWatermark,
+    /// Under `highwater.acks.durable` the high watermark counts flushed records only.
+    HighWatermarkFlushed,
+    /// The producer state is rebuilt from the log at start (O15).
+    ProducersRebuilt,
+    /// A log may start inside of its first batch (KIP-107).
+    LogStartInsideBatch,
     // -- storage
+    /// A checkpoint of derived state is used only on the log that it was made of (O15).
+    SnapshotFitsLog,
+    /// The page cache counts as kept only since all logs were recovered on it.
+    PageCacheAfterRecovery,
     // -- coordinators
     /// A coordinator decides only on a log that it has read to the end (OF-04).
     CoordinatorLoaded,

@@ -33,10 +33,10 @@ pub use settings::Settings;
 use crate::batch::{StampedBatch, TimestampType, ValidBatch, stamp};
 use crate::error_code::ErrorCode;
 use crate::fetch::Watches;
-use crate::guard;
 use crate::ids::{BrokerId, LeaderEpoch, Offset, PartitionEpoch, Token, TopicPartition};
 use crate::machine::{Machine, Outbox};
 use crate::time::{Instant, Now, Timestamp};
+use crate::{guard, planted};
 use producers::Verdict;
 use std::time::Duration;
 
@@ -339,7 +339,8 @@ impl Replica {
     /// Moves the high watermark as far as it goes, and answers and wakes whoever waited for that.
     fn advance(&mut self, out: &mut Outbox<Effect>) {
         let Role::Leader(leader) = &mut self.role else { return };
-        let own_end = if self.settings.acks_durable { self.log.flushed } else { self.log.end };
+        let durable_end = planted!(HighWatermarkFlushed, self.log.end, self.log.flushed);
+        let own_end = if self.settings.acks_durable { durable_end } else { self.log.end };
         let before = self.high_watermark;
         self.high_watermark = leader.advance(before, own_end, &self.settings);
         leader.answer_appended(self.log.end, self.high_watermark, &self.settings, out);

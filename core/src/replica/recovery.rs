@@ -4,6 +4,7 @@ use super::epochs::Epochs;
 use super::producers::Producers;
 use crate::batch::BatchHeader;
 use crate::ids::Offset;
+use crate::planted;
 
 /// A batch of the log that cannot stand where it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +78,11 @@ impl Recovery {
         if batch.last_offset_delta < 0 {
             return corrupt("its last offset lies before its first");
         }
-        if batch.base_offset >= self.log_end {
-            self.log_end = batch.next_offset();
+        // records may have been deleted up to the middle of the first batch (KIP-107)
+        let is_cut_by_start = batch.base_offset < self.log_start && self.log_end == self.log_start;
+        let is_cut_by_start = planted!(LogStartInsideBatch, false, is_cut_by_start);
+        if batch.base_offset >= self.log_end || is_cut_by_start {
+            self.log_end = self.log_end.max(batch.next_offset());
         } else if batch.next_offset() > self.log_end {
             return corrupt("it overlaps the batch before");
         }
@@ -87,7 +91,7 @@ impl Recovery {
         if !is_indexed && !self.epochs.assign(batch.leader_epoch, batch.base_offset.max(self.log_start)) {
             return corrupt("its leader epoch is older than that of the batch before");
         }
-        if batch.base_offset >= self.producers_end {
+        if batch.next_offset() > self.producers_end {
             self.producers.observe(batch);
             self.producers_end = batch.next_offset();
         }
@@ -104,5 +108,39 @@ impl Recovery {
         let Self { log_start, log_end, mut epochs, producers, .. } = self;
         epochs.truncate_start(log_start);
         Recovered { log_start, log_end, flushed: flushed.min(log_end), high_watermark, epochs, producers }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::{Builder, Codec};
+    use crate::ids::{LeaderEpoch, ProducerEpoch, ProducerId, Sequence};
+    use crate::time::Timestamp;
+
+    fn batch(base_offset: i64, sequence: i32, records: i32) -> BatchHeader {
+        let mut builder =
+            Builder::new(Codec::None).idempotent(ProducerId(7), ProducerEpoch(0), Sequence(sequence));
+        (0..records).for_each(|_| builder.push(Timestamp(1), None, Some(b"value"), &[]));
+        let header = *builder.build().header();
+        BatchHeader { base_offset: Offset(base_offset), leader_epoch: LeaderEpoch(1), ..header }
+    }
+
+    #[test]
+    fn a_log_that_starts_inside_a_batch_is_whole() {
+        let mut recovery = Recovery::from_log_start(Offset(2));
+        recovery.observe(&batch(0, 0, 5)).unwrap();
+        recovery.observe(&batch(5, 5, 1)).unwrap();
+        let recovered = recovery.finish(Offset(0), Offset(2));
+        assert_eq!((recovered.log_start, recovered.log_end), (Offset(2), Offset(6)));
+        let (_, producer) = recovered.producers.iter().next().expect("the producer is known");
+        assert_eq!(producer.batches.len(), 2, "the cut batch may be sent again, too");
+    }
+
+    #[test]
+    fn a_batch_that_overlaps_another_is_corruption() {
+        let mut recovery = Recovery::from_log_start(Offset(0));
+        recovery.observe(&batch(0, 0, 5)).unwrap();
+        assert!(recovery.observe(&batch(3, 5, 5)).is_err());
     }
 }
