@@ -195,6 +195,7 @@ impl Node {
             config,
         });
         node.open_partitions()?;
+        node.data_dir.recovery_points().logs_are_recovered();
         node.start_workers();
         node.refill_producer_ids();
         Ok(node)

@@ -8,6 +8,7 @@ use super::error::{Corruption, LogError};
 use crate::disk::{Disk, read_all, replace_file};
 use highwater_core::batch::crc32c;
 use highwater_core::ids::{Offset, TopicPartition};
+use highwater_core::planted;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
@@ -66,6 +67,8 @@ struct Content {
 pub struct RecoveryPoints {
     disk: Arc<dyn Disk>,
     path: PathBuf,
+    /// The page cache of this process.
+    page_cache_id: String,
     content: Mutex<Content>,
     /// What the file says of each log. Held across a write, so that an older content never replaces a newer one.
     written: Mutex<BTreeMap<TopicPartition, Offset>>,
@@ -88,9 +91,14 @@ impl RecoveryPoints {
             was_clean: content.is_clean,
             is_page_cache_kept: !page_cache_id.is_empty() && page_cache_id == content.page_cache_id,
         };
+        let needs_recovery =
+            planted!(PageCacheAfterRecovery, false, !content.is_clean && !last_run.is_page_cache_kept);
         content.is_clean = false;
-        content.page_cache_id = page_cache_id;
-        let points = Self { disk, path, content: Mutex::new(content), written: Mutex::default() };
+        if !needs_recovery {
+            content.page_cache_id.clone_from(&page_cache_id);
+        }
+        let points =
+            Self { disk, path, page_cache_id, content: Mutex::new(content), written: Mutex::default() };
         points.write()?;
         Ok((Arc::new(points), last_run))
     }
@@ -103,6 +111,13 @@ impl RecoveryPoints {
     ) -> Result<(BTreeMap<TopicPartition, RecoveryPoint>, bool), LogError> {
         let content = read_content(disk, &dir.join(RECOVERY_POINTS_FILE))?;
         Ok((content.points, content.is_clean))
+    }
+
+    /// Every log was opened, and cut where a power cut tore it: from the next write on the file may say that it was
+    /// this page cache they were written to. Not before: a crash in the middle of recovery leaves torn logs behind,
+    /// which the next start must not take for corruption.
+    pub fn logs_are_recovered(&self) {
+        lock(&self.content).page_cache_id.clone_from(&self.page_cache_id);
     }
 
     /// What is known of a log; `None` if it was made after the last write.

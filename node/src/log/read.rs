@@ -6,7 +6,7 @@ use super::file::FileRegion;
 use super::scan::{Headers, Located};
 use super::segment::Segment;
 use bytes::Bytes;
-use highwater_core::batch::records;
+use highwater_core::batch::{BatchHeader, records};
 use highwater_core::ids::{LeaderEpoch, Offset};
 use highwater_core::time::Timestamp;
 
@@ -127,6 +127,12 @@ impl Log {
     pub fn batches_from(&self, from: Offset) -> BatchesFrom<'_> {
         let first = self.segments.iter().rposition(|s| s.base <= from).unwrap_or(0);
         BatchesFrom { segments: self.segments[first..].iter(), from, headers: None }
+    }
+
+    /// The header of the batch that ends right before `end`, if there is one.
+    pub fn batch_before(&self, end: Offset) -> Result<Option<BatchHeader>, LogError> {
+        let Some(batch) = self.batches_from(end.plus(-1)).next() else { return Ok(None) };
+        Ok(Some(batch?.header).filter(|header| header.next_offset() == end))
     }
 
     /// One batch's bytes, checked against nothing: the caller knows what it asks for.
