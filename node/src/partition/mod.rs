@@ -10,7 +10,7 @@ mod state;
 mod waiter;
 
 pub use coordinator::{GroupReply, GroupRequest};
-pub use open::{OpenError, Opened, Opening, Snapshot};
+pub use open::{OpenError, Opened, Opening, Snapshot, Tail};
 pub use waiter::{Waiter, Woken};
 
 use crate::cell::{CellBroken, CellLock};
@@ -21,7 +21,8 @@ use crate::log::{FlushJob, FlushNote, Log, LogError, ReadPlan};
 use crate::timers::{Timed, Timers};
 use highwater_core::batch::ValidBatch;
 use highwater_core::config::TopicConfig;
-use highwater_core::coordinator::LoadId;
+use highwater_core::coordinator::group::GroupCoordinator;
+use highwater_core::coordinator::{CoordinatorShard, LoadId};
 use highwater_core::ids::{LeaderEpoch, Offset, Token, TopicPartition};
 use highwater_core::replica::{
     Acks, ActiveProducer, EpochEnd, FetchBounds, FetchFrom, Input, Isolation, Leadership, ListedOffset,
@@ -391,10 +392,19 @@ impl Partition {
         Ok(())
     }
 
-    /// The group coordinator's durable state and the state that replaying its log gives (O24), for oracles.
-    pub fn coordinator_phase(&self) -> Option<highwater_core::coordinator::Phase> {
+    /// Looks at replica and log together, for oracles that compare them (O15, O40).
+    pub fn inspect<R>(&self, look: impl FnOnce(&Replica, &Log) -> R) -> Result<R, CellBroken> {
+        let state = self.cell.lock()?;
+        Ok(look(&state.replica, &state.log))
+    }
+
+    /// Looks at the coordinator that lives here and its log together (O24); `None` if there is no coordinator.
+    pub fn inspect_coordinator<R>(
+        &self,
+        look: impl FnOnce(&CoordinatorShard<GroupCoordinator>, &Log) -> R,
+    ) -> Option<R> {
         let state = self.cell.lock().ok()?;
-        state.shard.as_ref().map(|shard| shard.machine().phase())
+        state.shard.as_ref().map(|shard| look(shard.machine(), &state.log))
     }
 
     fn storage_error(&self, error: &LogError) -> ErrorCode {

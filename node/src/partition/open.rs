@@ -4,13 +4,14 @@ use super::coordinator::Shard;
 use super::state::State;
 use super::{Partition, Shell};
 use crate::cell::CellLock;
-use crate::log::{DataDir, LogError, RecoveryReport};
+use crate::log::{DataDir, Log, LogError, RecoveryReport};
 use crate::settings;
 use highwater_core::config::TopicConfig;
 use highwater_core::coordinator::CoordinatorShard;
 use highwater_core::coordinator::group::GroupCoordinator;
 use highwater_core::ids::{BrokerId, Offset, TopicPartition};
 use highwater_core::replica::{CorruptLog, EpochStart, Epochs, Producers, Recovery, Replica};
+use highwater_core::{guard, planted};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::{Arc, RwLock};
@@ -57,25 +58,51 @@ pub struct Snapshot {
     pub epochs: Epochs,
     /// The producer state, as [`Replica::producers_snapshot`] gives it.
     pub producers: Vec<u8>,
+    /// The last batch that it covers.
+    pub tail: Tail,
 }
 
-/// A snapshot as it is stored: version 1.
+/// Tells the log that a snapshot was made of from one that a power cut took back and that grew again since: the
+/// last batch's offset, epoch and checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tail {
+    base_offset: i64,
+    epoch: i32,
+    crc: u32,
+}
+
+impl Tail {
+    /// The batch that ends right before `end`. None without one: then nothing proves that a snapshot fits.
+    pub fn of(log: &Log, end: Offset) -> Option<Self> {
+        // An unreadable batch is for the recovery to report, which reads the log then.
+        let header = log.batch_before(end).ok()??;
+        Some(Self { base_offset: header.base_offset.0, epoch: header.leader_epoch.0, crc: header.crc })
+    }
+}
+
+/// A snapshot as it is stored.
 #[derive(Serialize, Deserialize)]
 struct Stored {
     version: u8,
     end: i64,
     epochs: Vec<(i32, i64)>,
     producers: Vec<u8>,
+    tail: Tail,
 }
 
-const SNAPSHOT_VERSION: u8 = 1;
+const SNAPSHOT_VERSION: u8 = 2;
 
 impl Snapshot {
     /// Its bytes for the node's store of what can be rebuilt.
     pub fn encode(&self) -> Vec<u8> {
         let epochs = self.epochs.entries().iter().map(|e| (e.epoch.0, e.start.0)).collect();
-        let stored =
-            Stored { version: SNAPSHOT_VERSION, end: self.end.0, epochs, producers: self.producers.clone() };
+        let stored = Stored {
+            version: SNAPSHOT_VERSION,
+            end: self.end.0,
+            epochs,
+            producers: self.producers.clone(),
+            tail: self.tail,
+        };
         postcard::to_allocvec(&stored).expect("numbers and bytes always encode")
     }
 
@@ -92,7 +119,7 @@ impl Snapshot {
                 return None;
             }
         }
-        Some(Self { end: Offset(stored.end), epochs, producers: stored.producers })
+        Some(Self { end: Offset(stored.end), epochs, producers: stored.producers, tail: stored.tail })
     }
 }
 
@@ -140,11 +167,13 @@ impl Opening<'_> {
         if let Some(cut) = &report.cut {
             tracing::warn!(topic = %self.topic, partition = self.id.partition.0, "{cut}");
         }
-        let (mut recovery, from) = begin(self.snapshot, log.log_start(), log.end());
+        let (mut recovery, from) = begin(self.snapshot, &log);
         let mut replayed_bytes = 0;
         if from < log.end() {
             for batch in log.batches_from(from) {
-                let header = batch?.header;
+                let mut header = batch?.header;
+                header.producer_id =
+                    planted!(ProducersRebuilt, highwater_core::ids::ProducerId::NONE, header.producer_id);
                 recovery.observe(&header).map_err(OpenError::Corrupt)?;
                 replayed_bytes += header.size_bytes() as u64;
             }
@@ -168,9 +197,10 @@ impl Opening<'_> {
 }
 
 /// Where to begin reading: behind the checkpoint if it fits the log, else at the log's start.
-fn begin(snapshot: Option<Snapshot>, log_start: Offset, log_end: Offset) -> (Recovery, Offset) {
-    // A checkpoint of more than the log holds was made before a power cut took the tail.
-    if let Some(snapshot) = snapshot.filter(|s| s.end <= log_end && s.end >= log_start)
+fn begin(snapshot: Option<Snapshot>, log: &Log) -> (Recovery, Offset) {
+    let (log_start, log_end) = (log.log_start(), log.end());
+    // A checkpoint of more than the log holds, or of another batch, was made before a power cut took the tail.
+    if let Some(snapshot) = snapshot.filter(|s| s.end <= log_end && s.end >= log_start && fits(s, log))
         && let Ok((producers, end)) = Producers::from_snapshot(&snapshot.producers)
         && end == snapshot.end
     {
@@ -178,4 +208,9 @@ fn begin(snapshot: Option<Snapshot>, log_start: Offset, log_end: Offset) -> (Rec
         return (recovery, end);
     }
     (Recovery::from_log_start(log_start), log_start)
+}
+
+/// Whether the log still holds the batch that the snapshot ends with.
+fn fits(snapshot: &Snapshot, log: &Log) -> bool {
+    guard!(SnapshotFitsLog, Tail::of(log, snapshot.end) == Some(snapshot.tail))
 }

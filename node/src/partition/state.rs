@@ -159,7 +159,9 @@ impl State {
     /// The producer state and epochs as of the log's end.
     pub(super) fn snapshot(&self) -> Option<open::Snapshot> {
         let producers = self.replica.producers_snapshot()?;
-        Some(open::Snapshot { end: self.replica.log_end(), epochs: self.replica.epochs().clone(), producers })
+        let end = self.replica.log_end();
+        let tail = open::Tail::of(&self.log, end)?;
+        Some(open::Snapshot { end, epochs: self.replica.epochs().clone(), producers, tail })
     }
 
     /// Whether the log has grown since the last checkpoint.
