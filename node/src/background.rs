@@ -153,12 +153,22 @@ mod imp {
 mod imp {
     use super::Worker;
     use std::sync::Arc;
+    use std::time::Duration;
     use tokio::sync::Notify;
     use tokio::task::JoinHandle;
 
     pub(super) fn for_each<T>(items: &[T], work: &impl Fn(&T)) {
         items.iter().for_each(work);
     }
+
+    /// A thread that is rung for does not run at once; what others do meanwhile is what the simulator is for.
+    const SCHEDULING_DELAYS: [Duration; 5] = [
+        Duration::from_millis(12),
+        Duration::from_millis(1),
+        Duration::from_millis(4),
+        Duration::from_millis(1),
+        Duration::from_millis(1),
+    ];
 
     #[derive(Default)]
     pub(super) struct Bell {
@@ -178,7 +188,8 @@ mod imp {
     pub(super) fn start(_name: &str, worker: Arc<dyn Worker>, bell: &super::Bell) -> Running {
         let bell = bell.inner.clone();
         let task = tokio::spawn(async move {
-            loop {
+            for turn in 0usize.. {
+                tokio::time::sleep(SCHEDULING_DELAYS[turn % SCHEDULING_DELAYS.len()]).await;
                 let Some(rest) = worker.turn() else {
                     bell.rung.notified().await;
                     continue;

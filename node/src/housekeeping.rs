@@ -10,8 +10,9 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-/// How often recovery points and checkpoints are written (`log.flush.offset.checkpoint.interval.ms`).
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
+/// How often recovery points and checkpoints are written (`log.flush.offset.checkpoint.interval.ms`); a simulated run
+/// is over in less than a minute.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(if cfg!(sim) { 150 } else { 60_000 });
 
 /// The worker.
 #[derive(Debug)]

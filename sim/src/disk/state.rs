@@ -170,6 +170,11 @@ impl SimDisk {
         self.state().ops
     }
 
+    /// How many bytes of file contents there are.
+    pub fn used_bytes(&self) -> u64 {
+        self.state().contents.inodes.values().map(|inode| inode.len() as u64).sum()
+    }
+
     /// Freezes after `ops` more operations: those that follow answer `Done`, and this incarnation sees their
     /// effects, but the next one finds the disk as it was. So a crash falls between any two operations.
     pub fn freeze_after(&self, ops: u64) {

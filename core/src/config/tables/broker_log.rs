@@ -1,5 +1,6 @@
 //! Broker settings of partition logs. Those of Apache Kafka 4.3.
 
+use super::SEGMENT_BYTES_MIN;
 use crate::config::definition::{Valid, definitions};
 
 definitions! {
@@ -128,7 +129,7 @@ definitions! {
         "The maximum jitter to subtract from logRollTimeMillis (in milliseconds).";
     "log.roll.ms", Long, None, Valid::Any, High, ClusterWide, Implemented,
         "The maximum time before a new log segment is rolled out (in milliseconds).";
-    "log.segment.bytes", Int, Some("1073741824"), Valid::AtLeast(1048576), High, ClusterWide, Implemented,
+    "log.segment.bytes", Int, Some("1073741824"), Valid::AtLeast(SEGMENT_BYTES_MIN), High, ClusterWide, Implemented,
         "The maximum size of a single log file.";
     "log.segment.delete.delay.ms", Long, Some("60000"), Valid::AtLeast(0), High, ClusterWide, Implemented,
         "The amount of time to wait before deleting a file from the filesystem.";

@@ -13,6 +13,10 @@ mod topic;
 
 use super::Definition;
 
+/// The smallest `segment.bytes`: Kafka's, and under the simulator (`cfg(sim)`) small enough that a short run rolls
+/// segments.
+const SEGMENT_BYTES_MIN: i64 = if cfg!(sim) { 1 << 10 } else { 1 << 20 };
+
 /// The settings of a topic.
 pub(super) const TOPIC: &[&[Definition]] = &[topic::TOPIC];
 

@@ -1,5 +1,6 @@
 //! The settings of a topic. Names, types, defaults and ranges are those of Apache Kafka 4.3.
 
+use super::SEGMENT_BYTES_MIN;
 use crate::config::definition::{Valid, definitions};
 
 definitions! {
@@ -79,7 +80,7 @@ definitions! {
          'delete'; -1 is no limit.";
     "retention.ms", Long, Some("604800000"), Valid::AtLeast(-1), Medium, ClusterWide, Implemented,
         "How long records are kept if cleanup.policy has 'delete'; -1 keeps them for ever.";
-    "segment.bytes", Int, Some("1073741824"), Valid::AtLeast(1048576), Medium, ClusterWide, Implemented,
+    "segment.bytes", Int, Some("1073741824"), Valid::AtLeast(SEGMENT_BYTES_MIN), Medium, ClusterWide, Implemented,
         "The size at which a segment of the log is closed and a new one begun.";
     "segment.index.bytes", Int, Some("10485760"), Valid::AtLeast(4), Medium, ClusterWide, Implemented,
         "This configuration controls the size of the index that maps offsets to file positions.";

@@ -1,0 +1,6 @@
+//! The oracles: each a named function that compares what it is given and says what is wrong. None draws a random
+//! number and none changes anything.
+
+pub mod coordinator;
+pub mod log;
+pub mod records;

@@ -1,0 +1,124 @@
+//! What clients did and saw, as the oracles need it. The truth of a run lives here, not in the node.
+
+use bytes::Bytes;
+use highwater_protocol::Uuid;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+
+/// What an oracle found wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Complaint {
+    /// The oracle, as `oracles` number them: O1 and so on.
+    pub oracle: &'static str,
+    /// What it saw.
+    pub what: String,
+}
+
+/// A partition, by topic id and number.
+pub type PartitionKey = (Uuid, i32);
+
+/// How often something happened in a run: a run in which nothing happened proves nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Records acknowledged.
+    pub acked: u64,
+    /// Records seen by readers.
+    pub seen: u64,
+    /// Produce requests sent again.
+    pub retries: u64,
+    /// Kills and power cuts.
+    pub crashes: u64,
+    /// Crashes that fell between two disk operations.
+    pub frozen: u64,
+    /// Commits acknowledged.
+    pub commits: u64,
+    /// Generations that group members synced.
+    pub generations: u64,
+    /// Administrative requests that succeeded.
+    pub admin: u64,
+    /// Producer sessions that ended with an error.
+    pub sessions_lost: u64,
+}
+
+/// What is known of one partition.
+#[derive(Debug, Default)]
+pub struct PartitionHistory {
+    /// Its topic's name.
+    pub topic: String,
+    /// Every value that a producer sent, acknowledged or not.
+    pub sent: BTreeSet<Bytes>,
+    /// Records that acks=all acknowledged, by offset.
+    pub acked: BTreeMap<i64, Bytes>,
+    /// Records that a reader saw, by offset.
+    pub seen: BTreeMap<i64, Bytes>,
+    /// The largest high watermark or latest offset that a client was told.
+    pub latest: i64,
+    /// Records below may have been deleted by request.
+    pub removable_before: i64,
+    /// Retention may delete records.
+    pub is_retained: bool,
+}
+
+/// The committed offset of one group and partition, as a register.
+#[derive(Debug, Default)]
+pub struct Register {
+    /// The last commit that was acknowledged.
+    pub acked: Option<i64>,
+    /// Commits without an answer: each may or may not count, now or later.
+    pub unknown: BTreeSet<i64>,
+    /// Every commit that was ever sent.
+    pub sent: BTreeSet<i64>,
+}
+
+/// Everything that clients did and saw.
+#[derive(Debug, Default)]
+pub struct History {
+    /// How often a power cut took what its policy lets it take. What was known before is no promise behind it.
+    pub losses: u64,
+    /// By topic id and number.
+    pub partitions: BTreeMap<PartitionKey, PartitionHistory>,
+    /// Committed offsets, by group and partition.
+    pub registers: BTreeMap<(String, i32), Register>,
+    /// Who was assigned what: by group and generation, the owner of each partition.
+    pub owners: BTreeMap<(String, i32), BTreeMap<i32, String>>,
+    /// The first thing that is wrong.
+    pub complaint: Option<Complaint>,
+    /// Counters.
+    pub totals: Totals,
+}
+
+impl History {
+    /// Notes that something is wrong. The first complaint is kept.
+    pub fn complain(&mut self, oracle: &'static str, what: impl Display) {
+        self.complaint.get_or_insert_with(|| Complaint { oracle, what: what.to_string() });
+    }
+
+    /// Notes an oracle's verdict.
+    pub fn judge(&mut self, oracle: &'static str, verdict: Result<(), String>) {
+        if let Err(what) = verdict {
+            self.complain(oracle, what);
+        }
+    }
+
+    /// A partition's history.
+    pub fn partition(&mut self, key: PartitionKey) -> &mut PartitionHistory {
+        self.partitions.entry(key).or_default()
+    }
+
+    /// A power cut took everything from `end` on, as the policy allows.
+    pub fn lose_from(&mut self, key: PartitionKey, end: i64) {
+        let Some(partition) = self.partitions.get_mut(&key) else { return };
+        partition.acked.split_off(&end);
+        partition.seen.split_off(&end);
+        partition.latest = partition.latest.min(end);
+    }
+
+    /// A power cut took committed offsets and generations, as the policy allows.
+    pub fn lose_groups(&mut self) {
+        for register in self.registers.values_mut() {
+            register.acked = None;
+            register.unknown.clone_from(&register.sent);
+        }
+        self.owners.clear();
+    }
+}

@@ -1,0 +1,331 @@
+//! One run: a seed decides configuration, faults and what clients do; the outcome is a hash and perhaps a complaint.
+
+use crate::client::{Client, TopicInfo, World};
+use crate::cluster::{Cluster, End};
+use crate::disk::DiskFaults;
+use crate::history::{Complaint, Totals};
+use crate::network::NetFaults;
+use crate::rng::Rng;
+use crate::workload::admin::{self, Operator};
+use crate::workload::consumer::Consumer;
+use crate::workload::group::{Member, RegisterClient};
+use crate::workload::producer::Producer;
+use highwater_core::config::ConfigMap;
+use highwater_core::guard::{Guard, run as guards};
+use madsim::runtime::{Handle, NodeHandle, Runtime};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// No run lasts longer, in simulated time.
+const RUN_TIME_MAX: Duration = Duration::from_secs(900);
+
+/// What a run is a function of, beside the build.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Decides everything that is drawn.
+    pub seed: u64,
+    /// Guards that are switched off.
+    pub off: Vec<Guard>,
+    /// Whether acks=all waits for the disk; drawn if not given.
+    pub durable: Option<bool>,
+    /// Whether the trace is shown while the run goes.
+    pub is_printing: bool,
+}
+
+impl Plan {
+    /// The run of a seed with everything as it should be.
+    pub fn of(seed: u64) -> Self {
+        Self { seed, ..Self::default() }
+    }
+}
+
+/// What a run came to.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The seed it ran with.
+    pub seed: u64,
+    /// The hash of its trace (O42).
+    pub hash: u64,
+    /// What an oracle found wrong.
+    pub complaint: Option<Complaint>,
+    /// What happened how often.
+    pub totals: Totals,
+    /// How often each guard held and did not.
+    pub guards: BTreeMap<Guard, guards::Count>,
+    /// The end of its trace.
+    pub tail: Vec<String>,
+}
+
+impl Outcome {
+    /// A failure as a person wants to read it: seed, oracle, what happened, how to see it again.
+    pub fn report(&self) -> String {
+        let Some(complaint) = &self.complaint else { return format!("seed {}: no complaint", self.seed) };
+        format!(
+            "seed {}: {} {}\n  last events:\n    {}\n  again: HIGHWATER_SEED={} cargo sim -- --nocapture",
+            self.seed,
+            complaint.oracle,
+            complaint.what,
+            self.tail.join("\n    "),
+            self.seed
+        )
+    }
+}
+
+type Shared = Arc<Mutex<Option<Arc<World>>>>;
+
+/// Runs a plan, on a thread of its own: what the standard library keeps by thread must not reach from run to run.
+pub fn run(plan: &Plan) -> Outcome {
+    let plan = plan.clone();
+    let thread = std::thread::Builder::new().name(format!("seed-{}", plan.seed));
+    let running = thread.spawn(move || run_here(&plan)).expect("a thread starts");
+    running.join().expect("panics of the run are caught inside")
+}
+
+fn run_here(plan: &Plan) -> Outcome {
+    guards::begin(plan.off.iter().copied());
+    let shared = Shared::default();
+    let ended = catch_unwind(AssertUnwindSafe(|| {
+        let mut runtime = Runtime::with_seed_and_config(plan.seed, madsim::Config::default());
+        runtime.set_time_limit(RUN_TIME_MAX);
+        runtime.block_on(whole(plan.clone(), shared.clone()));
+    }));
+    let world = shared.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let world = world.expect("a run makes its world before anything else");
+    if let Err(payload) = ended {
+        let text = payload.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        world.history().complain("panic", text.unwrap_or_else(|| "no message".to_owned()));
+    }
+    let hash = world.trace().hash();
+    let tail = world.trace().tail();
+    let history = world.history();
+    Outcome {
+        seed: plan.seed,
+        hash,
+        complaint: history.complaint.clone(),
+        totals: history.totals,
+        guards: guards::counts(),
+        tail,
+    }
+}
+
+async fn whole(plan: Plan, shared: Shared) {
+    let mut rng = Rng::new(plan.seed);
+    let is_durable_drawn = rng.happens(500);
+    let is_durable = plan.durable.unwrap_or(is_durable_drawn);
+    let reset_permille = *rng.pick(&[0, 0, 5, 30]);
+    let net = NetFaults::new(rng.fork(), reset_permille);
+    let world = World::new(net, is_durable, plan.is_printing);
+    *shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(world.clone());
+    let config = config(&mut rng, is_durable);
+    world.note(format_args!("seed {}, durable {is_durable}, resets {reset_permille}, {config:?}", plan.seed));
+    let mut cluster = Cluster::new(&world, rng.fork(), config);
+    let ip = "10.0.0.2".parse().expect("an address");
+    let clients = Handle::current().create_node().name("clients").ip(ip).build();
+    if !cluster.start().await {
+        world.history().complain("start", "an empty disk is no place to start");
+    }
+    let tasks = begin_workload(&world, &clients, &mut rng).await;
+    trouble(&world, &mut cluster, &mut rng).await;
+    world.net.heal();
+    cluster.inject(DiskFaults::default());
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    world.stop();
+    for task in tasks {
+        if tokio::time::timeout(Duration::from_secs(60), task).await.is_err() {
+            world
+                .history()
+                .complain("L8", "a client's call is still waiting a minute after the faults ended");
+        }
+    }
+    crash_and_start(&world, &mut cluster, End::Kill).await;
+    cluster.check();
+    // Live tasks of a dropped runtime leak: end them, and let madsim notice.
+    Handle::current().kill(clients.id());
+    cluster.end(End::Kill);
+    tokio::time::sleep(Duration::from_millis(5)).await;
+}
+
+/// Small segments, small caches, short intervals: what is rare in production happens all the time here.
+fn config(rng: &mut Rng, is_durable: bool) -> ConfigMap {
+    let mut config = ConfigMap::new();
+    let mut set = |name: &str, values: &[&str]| {
+        config.insert(name.to_owned(), (*rng.pick(values)).to_owned());
+    };
+    set("highwater.acks.durable", if is_durable { &["true"] } else { &["false"] });
+    set("log.segment.bytes", &["1024", "4096", "1048576"]);
+    set("log.index.interval.bytes", &["0", "200", "4096"]);
+    set("log.segment.delete.delay.ms", &["0", "500"]);
+    set("log.initial.task.delay.ms", &["50"]);
+    set("log.retention.check.interval.ms", &["300"]);
+    set("log.cleaner.backoff.ms", &["200", "5000"]);
+    set("max.incremental.fetch.session.cache.slots", &["0", "1", "2", "1000"]);
+    set("offsets.topic.num.partitions", &["1", "2"]);
+    set("offsets.topic.segment.bytes", &["1024", "104857600"]);
+    set("group.initial.rebalance.delay.ms", &["0", "100"]);
+    set("group.min.session.timeout.ms", &["100"]);
+    config
+}
+
+async fn begin_workload(
+    world: &Arc<World>,
+    clients: &NodeHandle,
+    rng: &mut Rng,
+) -> Vec<madsim::task::JoinHandle<()>> {
+    let client = |name: &str, rng: &mut Rng| Client::new(world, rng.fork(), name);
+    let mut setup = client("setup", rng);
+    let created = clients.spawn(async move {
+        let orders = admin::create(&mut setup, "orders", 2, &[]).await?;
+        admin::find_coordinator(&mut setup, "group-members").await;
+        let limits = [("retention.bytes", "3000"), ("segment.bytes", "1024")];
+        let retained = admin::create(&mut setup, "retained", 1, &limits).await?;
+        Some((orders, retained))
+    });
+    let Ok(Some((orders, retained))) = created.await else { return Vec::new() };
+    name_topics(world, &orders, &retained);
+    let group = |name: &str| format!("group-{name}");
+    let mut tasks = Vec::new();
+    for (name, topic, is_idempotent) in
+        [("i1", &orders, true), ("i2", &orders, true), ("i3", &retained, true), ("plain", &orders, false)]
+    {
+        let producer = Producer::new(client(name, rng), topic.clone(), is_idempotent);
+        tasks.push(clients.spawn(producer.run()));
+    }
+    for (name, topic, has_session) in [("c1", &orders, true), ("c2", &orders, false), ("c3", &retained, true)]
+    {
+        let consumer = Consumer::new(client(name, rng), topic.clone(), has_session);
+        tasks.push(clients.spawn(consumer.run()));
+    }
+    for name in ["m1", "m2"] {
+        let member = Member::new(client(name, rng), group("members"), orders.clone());
+        tasks.push(clients.spawn(member.run()));
+    }
+    let register = RegisterClient::new(client("reg", rng), group("register"), orders.clone());
+    tasks.push(clients.spawn(register.run()));
+    tasks.push(clients.spawn(Operator::new(client("op", rng), orders).run()));
+    tasks
+}
+
+fn name_topics(world: &World, orders: &TopicInfo, retained: &TopicInfo) {
+    let mut history = world.history();
+    for topic in [orders, retained] {
+        for partition in 0..topic.partitions {
+            let known = history.partition(topic.key(partition));
+            known.topic.clone_from(&topic.name);
+            known.is_retained = topic == retained;
+        }
+    }
+}
+
+/// What goes wrong, a random subset in random order with quiet times between.
+async fn trouble(world: &Arc<World>, cluster: &mut Cluster, rng: &mut Rng) {
+    let rounds = rng.within(2, 5);
+    // About half of the kinds are off in a run.
+    let kinds: Vec<u64> = (0..9).filter(|_| rng.happens(550)).collect();
+    for _ in 0..rounds {
+        quiet(world, cluster, rng, 30, 350).await;
+        if world.is_stopping() || kinds.is_empty() {
+            continue;
+        }
+        match *rng.pick(&kinds) {
+            0 => crash_and_start(world, cluster, End::Kill).await,
+            1 => crash_and_start(world, cluster, End::PowerCut).await,
+            kind @ (2 | 3) => {
+                freeze(cluster, rng).await;
+                crash_and_start(world, cluster, if kind == 2 { End::Kill } else { End::PowerCut }).await;
+            }
+            4 => {
+                let ms = rng.within(20, 2500);
+                cluster.pause(ms).await;
+            }
+            5 => {
+                cluster.stop().await;
+                let end = *rng.pick(&[End::Kill, End::PowerCut]);
+                crash_and_start(world, cluster, end).await;
+            }
+            6 => crash_while_starting(world, cluster, rng).await,
+            kind => {
+                let faults = disk_faults(cluster, rng, kind == 7);
+                // A failed sync leaves pages that are clean and not on the device. A process that starts again on
+                // that page cache cannot know; the machine is expected to be taken down.
+                let ends = if faults.sync_error_permille > 0 {
+                    &[End::PowerCut][..]
+                } else {
+                    &[End::Kill, End::PowerCut]
+                };
+                cluster.inject(faults);
+                quiet(world, cluster, rng, 30, 200).await;
+                cluster.inject(DiskFaults::default());
+                let end = *rng.pick(ends);
+                crash_and_start(world, cluster, end).await;
+            }
+        }
+    }
+    quiet(world, cluster, rng, 30, 350).await;
+}
+
+async fn quiet(world: &World, cluster: &mut Cluster, rng: &mut Rng, ms_from: u64, ms_to: u64) {
+    let steps = rng.within(ms_from, ms_to) / 10;
+    for _ in 0..steps {
+        if world.is_stopping() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        cluster.observe();
+    }
+}
+
+/// Lets the disk stop keeping what is done to it after a drawn number of operations.
+async fn freeze(cluster: &mut Cluster, rng: &mut Rng) {
+    let range = *rng.pick(&[3, 30, 200]);
+    cluster.disk().freeze_after(rng.below(range));
+    for _ in 0..200 {
+        if cluster.disk().is_frozen() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        cluster.observe();
+    }
+    let linger = rng.below(20);
+    tokio::time::sleep(Duration::from_millis(linger)).await;
+}
+
+async fn crash_and_start(world: &World, cluster: &mut Cluster, end: End) {
+    cluster.check();
+    cluster.end(end);
+    if cluster.start().await {
+        cluster.settle();
+    } else {
+        let why = cluster.failure().unwrap_or_else(|| "it takes too long".to_owned());
+        world.history().complain("start", format_args!("the node does not start: {why}"));
+    }
+}
+
+/// Crashes a node that is still recovering from a crash.
+async fn crash_while_starting(world: &Arc<World>, cluster: &mut Cluster, rng: &mut Rng) {
+    cluster.end(*rng.pick(&[End::Kill, End::PowerCut]));
+    for _ in 0..rng.within(1, 3) {
+        cluster.disk().freeze_after(rng.below(40));
+        cluster.start().await;
+        cluster.end(*rng.pick(&[End::Kill, End::PowerCut]));
+    }
+    if cluster.start().await {
+        cluster.settle();
+    } else {
+        let why = cluster.failure().unwrap_or_else(|| "it takes too long".to_owned());
+        world.history().complain("start", format_args!("the node does not start: {why}"));
+    }
+}
+
+fn disk_faults(cluster: &Cluster, rng: &mut Rng, is_full: bool) -> DiskFaults {
+    if is_full {
+        let used = cluster.disk().used_bytes();
+        return DiskFaults { capacity_bytes: Some(used + rng.below(20_000)), ..DiskFaults::default() };
+    }
+    match rng.below(2) {
+        0 => DiskFaults { append_error_permille: *rng.pick(&[20, 200]), ..DiskFaults::default() },
+        _ => DiskFaults { sync_error_permille: *rng.pick(&[50, 500]), ..DiskFaults::default() },
+    }
+}

@@ -1,0 +1,250 @@
+//! What an operator does meanwhile: topics come and go, records are deleted, settings change.
+
+use crate::client::{Client, TopicInfo};
+use highwater_core::batch::{Builder, Codec};
+use highwater_protocol::messages::{
+    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, DeleteRecordsPartition, DeleteRecordsRequest,
+    DeleteRecordsTopic, DeleteTopicState, DeleteTopicsRequest, FetchPartition, FetchRequest, FetchTopic,
+    FindCoordinatorRequest, IncrementalAlterConfigsRequest, IncrementalAlterConfigsRequestAlterableConfig,
+    IncrementalAlterConfigsRequestResource, MetadataRequest, MetadataRequestTopic, PartitionProduceData,
+    ProduceRequest, TopicProduceData,
+};
+use highwater_protocol::{ErrorCode, Uuid};
+
+/// The resource type of topics in configuration requests.
+const TOPIC_RESOURCE: i8 = 2;
+
+/// Creates a topic, or finds it if an answer was lost.
+pub async fn create(
+    client: &mut Client,
+    name: &str,
+    partitions: i32,
+    configs: &[(&str, &str)],
+) -> Option<TopicInfo> {
+    let configs = configs.iter().map(|(name, value)| CreatableTopicConfig {
+        name: (*name).to_owned(),
+        value: Some((*value).to_owned()),
+    });
+    let topic = CreatableTopic {
+        name: name.to_owned(),
+        num_partitions: partitions,
+        replication_factor: 1,
+        configs: configs.collect(),
+        ..Default::default()
+    };
+    let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 2000, ..Default::default() };
+    while !client.world.is_stopping() {
+        let Some(answer) = client.ask(&request).await else { continue };
+        let code = answer.topics.first().map_or(ErrorCode::UnknownServerError, |t| t.error_code);
+        client.note(format_args!("create {name}: {code}"));
+        match code {
+            ErrorCode::None | ErrorCode::TopicAlreadyExists => break,
+            _ => client.pause().await,
+        }
+    }
+    find(client, name, partitions).await
+}
+
+async fn find(client: &mut Client, name: &str, partitions: i32) -> Option<TopicInfo> {
+    let topic = MetadataRequestTopic { name: Some(name.to_owned()), ..Default::default() };
+    let request =
+        MetadataRequest { topics: Some(vec![topic]), allow_auto_topic_creation: false, ..Default::default() };
+    while !client.world.is_stopping() {
+        let Some(answer) = client.ask(&request).await else { continue };
+        if let Some(found) = answer.topics.first().filter(|t| !t.error_code.is_error()) {
+            return Some(TopicInfo { name: name.to_owned(), id: found.topic_id, partitions });
+        }
+        client.pause().await;
+    }
+    None
+}
+
+/// Asks for a group's coordinator until there is one: the first to ask makes the internal topic.
+pub async fn find_coordinator(client: &mut Client, group: &str) {
+    let request = FindCoordinatorRequest { coordinator_keys: vec![group.to_owned()], ..Default::default() };
+    while !client.world.is_stopping() {
+        let answer = client.ask(&request).await;
+        let code = answer.as_ref().and_then(|a| a.coordinators.first()).map(|c| c.error_code);
+        client.note(format_args!("coordinator of {group}: {code:?}"));
+        if code == Some(ErrorCode::None) {
+            return;
+        }
+        client.pause().await;
+    }
+}
+
+/// An operator.
+#[derive(Debug)]
+pub struct Operator {
+    client: Client,
+    topic: TopicInfo,
+    round: u64,
+}
+
+impl Operator {
+    /// An operator that works on a topic of the other clients, and on one of its own.
+    pub const fn new(client: Client, topic: TopicInfo) -> Self {
+        Self { client, topic, round: 0 }
+    }
+
+    /// Works until the run stops.
+    pub async fn run(mut self) {
+        while !self.client.world.is_stopping() {
+            self.round += 1;
+            match self.client.rng.below(4) {
+                0 => self.delete_records().await,
+                1 => self.configure().await,
+                _ => {
+                    // Nobody to tell: a lost answer ends the round, and the next goes on from what is there.
+                    let _ = self.come_and_go().await;
+                }
+            }
+            self.client.rest(20, 300).await;
+        }
+    }
+
+    async fn delete_records(&mut self) {
+        let partition = self.client.rng.below(self.topic.partitions as u64) as i32;
+        let offset = {
+            let mut history = self.client.world.history();
+            let known = history.partition(self.topic.key(partition));
+            let offset = self
+                .client
+                .rng
+                .within(known.removable_before as u64, known.latest.max(known.removable_before) as u64)
+                as i64;
+            known.removable_before = offset;
+            offset
+        };
+        let partitions = vec![DeleteRecordsPartition { partition_index: partition, offset }];
+        let topics = vec![DeleteRecordsTopic { name: self.topic.name.clone(), partitions }];
+        let request = DeleteRecordsRequest { topics, timeout_ms: 2000 };
+        let Some(answer) = self.client.ask(&request).await else { return };
+        let code = answer.topics.first().and_then(|t| Some(t.partitions.first()?.error_code));
+        self.client.note(format_args!("delete records {partition} before {offset}: {code:?}"));
+        self.done(code);
+    }
+
+    async fn configure(&mut self) {
+        let (name, value) = *self.client.rng.pick(&[
+            ("segment.bytes", "1024"),
+            ("segment.bytes", "3000"),
+            ("flush.messages", "1"),
+            ("flush.messages", "7"),
+            ("segment.ms", "200"),
+            ("segment.ms", "60000"),
+            ("index.interval.bytes", "0"),
+            ("index.interval.bytes", "500"),
+        ]);
+        let config = IncrementalAlterConfigsRequestAlterableConfig {
+            name: name.to_owned(),
+            config_operation: 0,
+            value: Some(value.to_owned()),
+        };
+        let resource = IncrementalAlterConfigsRequestResource {
+            resource_type: TOPIC_RESOURCE,
+            resource_name: self.topic.name.clone(),
+            configs: vec![config],
+        };
+        let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
+        let Some(answer) = self.client.ask(&request).await else { return };
+        let code = answer.responses.first().map(|r| r.error_code);
+        self.client.note(format_args!("set {name}={value}: {code:?}"));
+        self.done(code);
+    }
+
+    fn done(&self, code: Option<ErrorCode>) {
+        if code == Some(ErrorCode::None) {
+            self.client.world.history().totals.admin += 1;
+        }
+    }
+
+    /// A topic of the operator's own is made, written, read and removed, again and again under one name (O12).
+    async fn come_and_go(&mut self) -> Option<()> {
+        let topic = create(&mut self.client, "comes-and-goes", 1, &[]).await?;
+        let value = format!("round {}", self.round);
+        let losses = self.client.world.history().losses;
+        self.write(&topic, &value).await?;
+        self.read(&topic, losses, &value).await?;
+        self.delete(&topic).await
+    }
+
+    async fn write(&mut self, topic: &TopicInfo, value: &str) -> Option<()> {
+        let mut builder = Builder::new(Codec::None);
+        builder.push(highwater::clock::Clock::wall(), None, Some(value.as_bytes()), &[]);
+        let records = Some(builder.build().bytes().clone());
+        let request = ProduceRequest {
+            acks: -1,
+            timeout_ms: 2000,
+            topic_data: vec![TopicProduceData {
+                name: topic.name.clone(),
+                topic_id: topic.id,
+                partition_data: vec![PartitionProduceData { index: 0, records }],
+            }],
+            ..Default::default()
+        };
+        let answer = self.client.ask(&request).await?;
+        let answer = answer.responses.first()?.partition_responses.first()?;
+        (answer.error_code == ErrorCode::None).then_some(())
+    }
+
+    async fn read(&mut self, topic: &TopicInfo, losses: u64, value: &str) -> Option<()> {
+        let partition =
+            FetchPartition { fetch_offset: 0, partition_max_bytes: 1 << 20, ..Default::default() };
+        let request = FetchRequest {
+            max_wait_ms: 100,
+            min_bytes: 1,
+            session_epoch: -1,
+            topics: vec![FetchTopic {
+                topic: topic.name.clone(),
+                topic_id: topic.id,
+                partitions: vec![partition],
+            }],
+            ..Default::default()
+        };
+        let answer = self.client.ask(&request).await?;
+        let data = answer.responses.first()?.partitions.first()?;
+        if data.error_code.is_error() {
+            return None;
+        }
+        let records = data.records.clone().unwrap_or_default();
+        let is_there = records.windows(value.len()).any(|window| window == value.as_bytes());
+        let mut history = self.client.world.history();
+        if history.losses == losses && !is_there {
+            let bytes = records.len();
+            history.complain(
+                "O1",
+                format_args!("{value} was acknowledged by {} and is not among {bytes} bytes", topic.name),
+            );
+        }
+        Some(())
+    }
+
+    async fn delete(&mut self, topic: &TopicInfo) -> Option<()> {
+        let state = DeleteTopicState { name: None, topic_id: topic.id };
+        let request = DeleteTopicsRequest { topics: vec![state], timeout_ms: 2000, ..Default::default() };
+        let answer = self.client.ask(&request).await?;
+        let code = answer.responses.first().map(|r| r.error_code);
+        self.client.note(format_args!("delete {}: {code:?}", topic.name));
+        self.done(code);
+        if code == Some(ErrorCode::None) {
+            self.is_gone(topic.id).await?;
+        }
+        Some(())
+    }
+
+    /// O12: a topic whose deletion was acknowledged is never there again.
+    async fn is_gone(&mut self, id: Uuid) -> Option<()> {
+        let topic = MetadataRequestTopic { topic_id: id, name: None };
+        let request = MetadataRequest {
+            topics: Some(vec![topic]),
+            allow_auto_topic_creation: false,
+            ..Default::default()
+        };
+        let answer = self.client.ask(&request).await?;
+        if answer.topics.first()?.error_code == ErrorCode::None {
+            self.client.world.history().complain("O12", "a topic is there after its deletion");
+        }
+        Some(())
+    }
+}

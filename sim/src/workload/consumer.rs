@@ -1,0 +1,267 @@
+//! Consumers that assign partitions to themselves and read them over and over, with a fetch session or without.
+
+use crate::check::records;
+use crate::client::{Client, TopicInfo};
+use bytes::Bytes;
+use highwater_core::batch::{self, BatchHeader};
+use highwater_protocol::ErrorCode;
+use highwater_protocol::messages::{
+    FetchPartition, FetchRequest, FetchResponse, FetchTopic, ListOffsetsPartition, ListOffsetsRequest,
+    ListOffsetsTopic, PartitionData,
+};
+use std::collections::BTreeMap;
+
+const EARLIEST: i64 = -2;
+const LATEST: i64 = -1;
+
+/// A consumer of all partitions of a topic.
+#[derive(Debug)]
+pub struct Consumer {
+    client: Client,
+    topic: TopicInfo,
+    /// Where each partition is read next; a partition without a position asks for the earliest offset first.
+    positions: BTreeMap<i32, Position>,
+    has_session: bool,
+    session: (i32, i32),
+    /// What the session believes of each partition's position.
+    in_session: BTreeMap<i32, i64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Position {
+    offset: i64,
+    /// The power cuts that had taken something when the position was taken.
+    losses: u64,
+}
+
+/// What was known when a request left.
+struct Asked {
+    losses: u64,
+    latest: BTreeMap<i32, i64>,
+}
+
+impl Consumer {
+    /// A consumer of a topic.
+    pub fn new(client: Client, topic: TopicInfo, has_session: bool) -> Self {
+        Self {
+            client,
+            topic,
+            positions: BTreeMap::new(),
+            has_session,
+            session: (0, 0),
+            in_session: BTreeMap::new(),
+        }
+    }
+
+    /// Reads until the run stops.
+    pub async fn run(mut self) {
+        while !self.client.world.is_stopping() {
+            for partition in 0..self.topic.partitions {
+                if !self.positions.contains_key(&partition) {
+                    self.position(partition).await;
+                }
+            }
+            self.fetch().await;
+            if self.client.rng.happens(30) {
+                self.positions.clear();
+            }
+            self.client.rest(0, 10).await;
+        }
+    }
+
+    fn asked(&self) -> Asked {
+        let mut history = self.client.world.history();
+        let keys = (0..self.topic.partitions).map(|p| (p, self.topic.key(p)));
+        let latest = keys.map(|(p, key)| (p, history.partition(key).latest)).collect();
+        Asked { losses: history.losses, latest }
+    }
+
+    /// Takes the earliest offset as position, and looks at the latest.
+    async fn position(&mut self, partition: i32) {
+        let asked = self.asked();
+        let Some(latest) = self.list_offset(partition, LATEST).await else { return };
+        self.told_latest(partition, latest, &asked);
+        let losses = self.client.world.history().losses;
+        let Some(earliest) = self.list_offset(partition, EARLIEST).await else { return };
+        self.positions.insert(partition, Position { offset: earliest, losses });
+    }
+
+    async fn list_offset(&mut self, partition: i32, timestamp: i64) -> Option<i64> {
+        let request = ListOffsetsRequest {
+            replica_id: -1,
+            topics: vec![ListOffsetsTopic {
+                name: self.topic.name.clone(),
+                partitions: vec![ListOffsetsPartition {
+                    partition_index: partition,
+                    timestamp,
+                    ..Default::default()
+                }],
+            }],
+            timeout_ms: 1000,
+            ..Default::default()
+        };
+        let answer = self.client.ask(&request).await?;
+        let found = answer.topics.first()?.partitions.first()?;
+        (found.error_code == ErrorCode::None).then_some(found.offset)
+    }
+
+    fn told_latest(&self, partition: i32, told: i64, asked: &Asked) {
+        let mut history = self.client.world.history();
+        if history.losses != asked.losses {
+            return;
+        }
+        let floor = asked.latest.get(&partition).copied().unwrap_or(0);
+        history.judge("O5", records::latest_never_decreases(&self.topic.name, floor, told));
+        let known = history.partition(self.topic.key(partition));
+        known.latest = known.latest.max(told);
+    }
+
+    async fn fetch(&mut self) {
+        let asked = self.asked();
+        let request = self.request();
+        let Some(answer) = self.client.ask(&request).await else {
+            self.session = (0, 0);
+            return;
+        };
+        if answer.error_code.is_error() {
+            self.client.note(format_args!("fetch session: {}", answer.error_code));
+            self.session = (0, 0);
+            return self.client.pause().await;
+        }
+        if self.has_session && answer.session_id != 0 {
+            self.session = (answer.session_id, self.session.1 + 1);
+        } else {
+            self.session = (0, 0);
+        }
+        self.take(&answer, &asked).await;
+    }
+
+    fn request(&mut self) -> FetchRequest {
+        if self.session.0 == 0 {
+            self.in_session.clear();
+        }
+        let mut partitions = Vec::new();
+        for (partition, position) in &self.positions {
+            if self.session.0 != 0 && self.in_session.get(partition) == Some(&position.offset) {
+                continue;
+            }
+            self.in_session.insert(*partition, position.offset);
+            partitions.push(FetchPartition {
+                partition: *partition,
+                fetch_offset: position.offset,
+                partition_max_bytes: *self.client.rng.pick(&[1, 300, 4096, 1 << 20]),
+                ..Default::default()
+            });
+        }
+        let topic = FetchTopic { topic: self.topic.name.clone(), topic_id: self.topic.id, partitions };
+        FetchRequest {
+            max_wait_ms: self.client.rng.within(0, 300) as i32,
+            min_bytes: self.client.rng.within(0, 500) as i32,
+            max_bytes: *self.client.rng.pick(&[1, 2000, 1 << 20]),
+            session_id: self.session.0,
+            session_epoch: if self.has_session { self.session.1 } else { -1 },
+            topics: if topic.partitions.is_empty() { Vec::new() } else { vec![topic] },
+            ..Default::default()
+        }
+    }
+
+    async fn take(&mut self, answer: &FetchResponse, asked: &Asked) {
+        for partition in answer.responses.iter().flat_map(|topic| &topic.partitions) {
+            let index = partition.partition_index;
+            let Some(position) = self.positions.get(&index).copied() else { continue };
+            match partition.error_code {
+                ErrorCode::None => {
+                    self.told_latest(index, partition.high_watermark, asked);
+                    self.read(index, position, partition, asked);
+                }
+                ErrorCode::OffsetOutOfRange => self.reset(index, position).await,
+                code => {
+                    self.client.note(format_args!("fetch {} {index}: {code}", self.topic.name));
+                    self.client.pause().await;
+                }
+            }
+        }
+    }
+
+    /// O19: a position is out of range only if it lies outside of the log.
+    async fn reset(&mut self, partition: i32, position: Position) {
+        self.positions.remove(&partition);
+        let Some(latest) = self.list_offset(partition, LATEST).await else { return };
+        let Some(earliest) = self.list_offset(partition, EARLIEST).await else { return };
+        self.client.note(format_args!("{} {partition}: reset at {}", self.topic.name, position.offset));
+        let mut history = self.client.world.history();
+        // A log start that was moved by request may fall back in a crash, as Kafka's does (it is checkpointed later).
+        let may_be_deleted = {
+            let known = history.partition(self.topic.key(partition));
+            known.is_retained || position.offset < known.removable_before
+        };
+        let is_inside = (earliest..=latest).contains(&position.offset);
+        if history.losses == position.losses && is_inside && !may_be_deleted {
+            history.complain(
+                "O19",
+                format_args!(
+                    "{} {partition}: offset {} is out of range, and the log is {earliest} to {latest}",
+                    self.topic.name, position.offset
+                ),
+            );
+        }
+    }
+
+    fn read(&mut self, partition: i32, position: Position, data: &PartitionData, asked: &Asked) {
+        let mut bytes = data.records.clone().unwrap_or_default();
+        let mut next = position.offset;
+        let mut read = Vec::new();
+        let verdict = take_batches(&mut bytes, &mut next, &mut read);
+        let mut history = self.client.world.history();
+        if history.losses != asked.losses || history.losses != position.losses {
+            drop(history);
+            self.positions.remove(&partition);
+            return;
+        }
+        history.judge("O41", verdict.map_err(|what| format!("{} {partition}: {what}", self.topic.name)));
+        let high_watermark = data.high_watermark;
+        if next > high_watermark {
+            let name = &self.topic.name;
+            history
+                .complain("O2", format_args!("{name} {partition}: read to {next} beyond {high_watermark}"));
+        }
+        let key = self.topic.key(partition);
+        for (offset, value) in read {
+            let known = history.partition(key);
+            let verdict = records::readers_agree(known, offset, &value);
+            known.seen.insert(offset, value);
+            history.judge("O2", verdict);
+            history.totals.seen += 1;
+        }
+        drop(history);
+        if next != position.offset {
+            self.client.note(format_args!("read {} {partition} to {next}", self.topic.name));
+        }
+        self.positions.insert(partition, Position { offset: next, ..position });
+    }
+}
+
+/// Reads whole batches; a last one that is cut off is left out, as clients do (KIP-74).
+fn take_batches(bytes: &mut Bytes, next: &mut i64, read: &mut Vec<(i64, Bytes)>) -> Result<(), String> {
+    while let Ok(header) = BatchHeader::parse(bytes) {
+        if header.size_bytes() > bytes.len() {
+            return Ok(());
+        }
+        let batch = bytes.split_to(header.size_bytes());
+        if !batch::crc_holds(&batch) {
+            return Err(format!("the batch at offset {} was served with a bad checksum", header.base_offset));
+        }
+        for record in batch::records(&batch).map_err(|e| e.to_string())? {
+            let record = record.map_err(|e| e.to_string())?;
+            if record.offset.0 < *next {
+                continue;
+            }
+            if record.offset.0 > *next {
+                return Err(format!("O16: offset {} was skipped to {}", *next, record.offset));
+            }
+            *next += 1;
+            read.push((record.offset.0, record.value.unwrap_or_default()));
+        }
+    }
+    Ok(())
+}
