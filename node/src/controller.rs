@@ -92,7 +92,7 @@ impl fmt::Debug for ControllerCell {
     }
 }
 
-/// The controller while a node starts: nothing runs beside it, so what it plans is committed at once.
+/// The controller while a node starts: nothing runs beside it, so several plans share one flush.
 pub struct StartingController {
     state: State,
 }
@@ -121,23 +121,28 @@ impl StartingController {
         self.state.controller.image()
     }
 
-    /// Plans, and commits what was planned.
-    pub fn commit<R>(
+    /// Plans, and appends what was planned. The next plan sees it; nobody else does before
+    /// [`StartingController::commit`].
+    pub fn append<R>(
         &mut self,
-        data_dir: &DataDir,
         now: Timestamp,
         plan: impl FnOnce(&Controller) -> Plan<R>,
     ) -> Result<R, MetadataError> {
         let Plan { records, response } = plan(&self.state.controller);
         if !records.is_empty() {
-            let end = self.state.append(records, now)?;
-            if let Some(job) = self.state.log.flush_job(FlushScope::All) {
-                let result = job.run(&*data_dir.context().disk);
-                self.state.log.flushed(&job.note, result)?;
-            }
-            self.state.controller.committed(end);
+            self.state.append(records, now)?;
         }
         Ok(response)
+    }
+
+    /// Commits everything appended, with one flush.
+    pub fn commit(&mut self, data_dir: &DataDir) -> Result<(), MetadataError> {
+        if let Some(job) = self.state.log.flush_job(FlushScope::All) {
+            let result = job.run(&*data_dir.context().disk);
+            self.state.log.flushed(&job.note, result)?;
+        }
+        self.state.controller.committed(self.state.log.end());
+        Ok(())
     }
 
     /// The controller of a node that runs.

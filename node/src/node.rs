@@ -457,9 +457,9 @@ fn register(
     now: highwater_core::time::Timestamp,
 ) -> Result<BrokerEpoch, MetadataError> {
     let cluster_id = data_dir.cluster_id().to_owned();
-    starting.commit(data_dir, now, |controller| controller.plan_cluster(&cluster_id))?;
+    starting.append(now, |controller| controller.plan_cluster(&cluster_id))?;
     for (name, level) in crate::features::FINALIZED {
-        starting.commit(data_dir, now, |controller| controller.plan_feature(name, *level))?;
+        starting.append(now, |controller| controller.plan_feature(name, *level))?;
     }
     let rack = broker_config_of(&config.fixed).rack;
     let mut incarnation = [0; 16];
@@ -471,7 +471,9 @@ fn register(
         rack,
         after_unclean_stop: !data_dir.last_run().was_clean,
     };
-    starting.commit(data_dir, now, |controller| controller.plan_register_broker(&registration))
+    let epoch = starting.append(now, |controller| controller.plan_register_broker(&registration))?;
+    starting.commit(data_dir)?;
+    Ok(epoch)
 }
 
 /// How long a clean stop waits for clients to be answered.
