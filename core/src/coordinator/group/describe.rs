@@ -16,7 +16,7 @@ use crate::ids::Token;
 /// From this version a group that is not there is an error; before, it is dead (KIP-1043).
 const GROUP_ID_NOT_FOUND_VERSION: i16 = 6;
 /// Kafka's name of this kind of group.
-const CLASSIC: &str = "Classic";
+const CLASSIC: &str = "classic";
 
 impl Turn<'_> {
     /// Plans a DescribeGroups.
