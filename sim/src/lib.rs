@@ -1,7 +1,8 @@
 //! The simulator: whole nodes on madsim, simulated disks and networks, oracles.
 //!
-//! A run is a pure function of its [`Plan`](run::Plan) and the build. [`run`] is the door; [`cluster`] starts and
-//! breaks the node, [`workload`] is what clients do, [`history`] what they saw, [`check`] what must be true of it.
+//! A run is a pure function of its plan and the build. `run` is the door; `cluster` starts and breaks the node, `workload`
+//! is what clients do, `history` what they saw, `check` what must be true of it. All of these exist under
+//! `cfg(madsim)` only; the simulated disk and store are tested in the normal build, too.
 #![forbid(unsafe_code)]
 
 pub mod disk;
