@@ -90,6 +90,8 @@ guards! {
     /// A log may start inside of its first batch (KIP-107).
     LogStartInsideBatch,
     // -- storage
+    /// A log's names and identity are taken as synced only if it has held a record: a blank one is closed without (ST-03).
+    LogNamesOnceSynced,
     /// A checkpoint of derived state is used only on the log that it was made of (O15).
     SnapshotFitsLog,
     /// The page cache counts as kept only since all logs were recovered on it.

@@ -24,6 +24,7 @@ use super::segment::{
 use super::{Log, LogConfig};
 use crate::disk::DirEntry;
 use highwater_core::batch::BatchHeader;
+use highwater_core::guard;
 use highwater_core::ids::{LeaderEpoch, Offset, TopicPartition};
 use highwater_core::time::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
@@ -128,7 +129,9 @@ impl Opening<'_> {
         let epoch = segments.iter().rev().find(|s| s.size > 0).map_or(LeaderEpoch::NONE, |s| s.index.epoch());
         let generation = segments.iter().map(|s| s.index.generation()).max().unwrap_or(0);
         // Names that a killed process made may never have been synced, however old they are.
-        let are_names_unsynced = known.is_none() || self.is_new || !self.last_run.was_clean;
+        // Those of a log that never held a record are not synced at an orderly end either.
+        let has_held_records = guard!(LogNamesOnceSynced, end > Offset::ZERO);
+        let are_names_synced = known.is_some() && !self.is_new && has_held_records && self.last_run.was_clean;
         let log = Log {
             tp: self.tp,
             dir: self.dir,
@@ -139,7 +142,7 @@ impl Opening<'_> {
             log_start: point.log_start.min(end),
             cleaned: point.cleaned.min(end),
             epoch,
-            flush: FlushState::new(point.flushed.min(end), point.place, are_names_unsynced),
+            flush: FlushState::new(point.flushed.min(end), point.place, !are_names_synced),
             recent: VecDeque::new(),
             pending: None,
             poisoned: None,
