@@ -3,7 +3,7 @@
 //! `metadata.version` names the level of Kafka whose clients' behaviour we follow; tools print it, clients of ours do
 //! not depend on it. The others are told once they are implemented.
 
-use highwater_core::metadata::MetadataImage;
+use highwater_core::metadata::{FeatureRange, MetadataImage};
 use highwater_protocol::Features;
 use highwater_protocol::messages::{FinalizedFeatureKey, SupportedFeatureKey};
 
@@ -15,6 +15,13 @@ pub const FINALIZED: &[(&str, i16)] = &[("metadata.version", METADATA_VERSION)];
 
 /// The range of each feature that this release can serve.
 const SUPPORTED: &[(&str, i16, i16)] = &[("metadata.version", 7, METADATA_VERSION)];
+
+/// What this node can serve, as it announces itself to the controller.
+pub fn supported() -> Vec<FeatureRange> {
+    let range =
+        |(name, min, max): &(&str, i16, i16)| FeatureRange { name: (*name).to_owned(), min: *min, max: *max };
+    SUPPORTED.iter().map(range).collect()
+}
 
 /// What ApiVersions tells.
 pub fn of(image: &MetadataImage) -> Features {

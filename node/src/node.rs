@@ -22,6 +22,7 @@ use crate::timers::Timers;
 use highwater_core::config::{BrokerConfig, ConfigMap, Layers};
 use highwater_core::fetch::SessionsLimits;
 use highwater_core::ids::{BrokerEpoch, BrokerId};
+use highwater_core::metadata::peer::RegisterBroker;
 use highwater_core::metadata::{Asker, Endpoint, MetadataImage, PlanContext, Registration};
 use highwater_protocol::Features;
 use std::fmt;
@@ -464,13 +465,15 @@ fn register(
     let rack = broker_config_of(&config.fixed).rack;
     let mut incarnation = [0; 16];
     incarnation.copy_from_slice(&config.seed[..16]);
-    let registration = Registration {
-        id: config.node_id,
-        incarnation,
+    let before = starting.image().broker(config.node_id).map(|registration| registration.epoch);
+    let announced = RegisterBroker {
+        directory_id: [0; 16],
         endpoints: config.endpoints.clone(),
         rack,
-        after_unclean_stop: !data_dir.last_run().was_clean,
+        features: crate::features::supported(),
+        clean_stop_of: before.filter(|_| data_dir.last_run().was_clean),
     };
+    let registration = Registration { id: config.node_id, incarnation, announced };
     let epoch = starting.append(now, |controller| controller.plan_register_broker(&registration))?;
     starting.commit(data_dir)?;
     Ok(epoch)

@@ -11,6 +11,7 @@ mod answer;
 mod controller;
 mod cow_map;
 mod image;
+pub mod peer;
 mod placement;
 mod records;
 mod topic_name;
@@ -23,8 +24,8 @@ pub use controller::{Committed, Controller, Plan, PlanContext, ProducerIdBlock, 
 pub use cow_map::CowMap;
 pub use image::{MetadataImage, Topic};
 pub use records::{
-    BrokerRegistration, BrokerState, ConfigResource, Endpoint, PartitionState, QuotaEntity, Record,
-    RecordError,
+    BrokerRegistration, BrokerState, ConfigResource, Endpoint, FeatureRange, PartitionState, QuotaEntity,
+    Record, RecordError,
 };
 pub use topic_name::{
     InvalidTopicName, METADATA_TOPIC, TOPIC_NAME_BYTES_MAX, is_internal, validate as validate_topic_name,

@@ -88,6 +88,8 @@ mod tests {
                     endpoints: Vec::new(),
                     rack: Some((*rack).to_owned()),
                     state: if rack.is_empty() { BrokerState::Fenced } else { BrokerState::Active },
+                    directory_id: [0; 16],
+                    features: Vec::new(),
                 },
             })
             .collect();

@@ -2,6 +2,8 @@
 //!
 //! A record is one byte of version, then the enum in postcard, whose first bytes are the kind. Variants and fields
 //! are only ever added at the end, and old bytes stay readable: the tests keep the bytes of each kind.
+//!
+//! Version 1 added fields at the end of the records that hold a [`PartitionState`] or a [`BrokerRegistration`].
 
 use crate::ids::{
     BrokerEpoch, BrokerId, LeaderEpoch, PartitionEpoch, PartitionIndex, ProducerId, TopicId, TopicPartition,
@@ -10,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The version that [`Record::encode`] writes.
-const VERSION: u8 = 0;
+const VERSION: u8 = 1;
 
 /// One decision of the controller.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -116,6 +118,12 @@ pub struct PartitionState {
     pub leader_epoch: LeaderEpoch,
     /// Rises with every change.
     pub partition_epoch: PartitionEpoch,
+    /// Replicas that a reassignment adds and that are not in sync yet (KIP-455). They are in `replicas`, too.
+    pub adding: Vec<BrokerId>,
+    /// Replicas that go once the reassignment is complete. They are in `replicas`, too.
+    pub removing: Vec<BrokerId>,
+    /// Who led last, while nobody leads: the first to be asked when nobody is known to be complete (KIP-966).
+    pub last_leader: Option<BrokerId>,
 }
 
 /// How a broker is reached and who it is.
@@ -131,6 +139,21 @@ pub struct BrokerRegistration {
     pub rack: Option<String>,
     /// Whether it may lead and be in an ISR.
     pub state: BrokerState,
+    /// Its data directory; all zeroes if it registered before there were any.
+    pub directory_id: [u8; 16],
+    /// The levels of features that it can serve (KIP-584).
+    pub features: Vec<FeatureRange>,
+}
+
+/// The levels of a feature that a broker can serve.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeatureRange {
+    /// Such as `metadata.version`.
+    pub name: String,
+    /// The lowest.
+    pub min: i16,
+    /// The highest.
+    pub max: i16,
 }
 
 /// Whether a broker may lead and be in an ISR.
@@ -209,10 +232,28 @@ impl Record {
         if *version > VERSION {
             return Err(RecordError::Version(*version));
         }
-        match postcard::take_from_bytes(body) {
-            Ok((record, [])) => Ok(record),
+        let tail = if *version == 0 { tail_since_version_0(body) } else { &[] };
+        let parsed = if tail.is_empty() {
+            postcard::take_from_bytes(body).map(|(record, rest)| (record, rest.is_empty()))
+        } else {
+            let whole = [body, tail].concat();
+            postcard::take_from_bytes(&whole).map(|(record, rest)| (record, rest.is_empty()))
+        };
+        match parsed {
+            Ok((record, true)) => Ok(record),
             _ => Err(RecordError::Malformed),
         }
+    }
+}
+
+/// What version 1 added at the end of a record of this kind, as it is where there is nothing of it.
+fn tail_since_version_0(body: &[u8]) -> &'static [u8] {
+    match body.first() {
+        // Partition and PartitionChange: no replica is added or removed, and no last leader is known.
+        Some(3 | 4) => &[0; 3],
+        // RegisterBroker: no directory id, no features.
+        Some(7) => &[0; 17],
+        _ => &[],
     }
 }
 
@@ -227,7 +268,20 @@ impl PartitionState {
             leader,
             leader_epoch: LeaderEpoch(0),
             partition_epoch: PartitionEpoch(0),
+            adding: Vec::new(),
+            removing: Vec::new(),
+            last_leader: None,
         }
+    }
+
+    /// Whether a reassignment is under way (KIP-455).
+    pub fn is_reassigned(&self) -> bool {
+        !self.adding.is_empty() || !self.removing.is_empty()
+    }
+
+    /// Who should lead: the first of the replicas.
+    pub fn preferred_leader(&self) -> Option<BrokerId> {
+        self.replicas.first().copied()
     }
 
     /// The state after `leader` was elected.
@@ -267,13 +321,20 @@ mod tests {
     pub(crate) fn samples() -> Vec<Record> {
         let id = TopicId([7; 16]);
         let broker = BrokerId(1);
-        let state = PartitionState::new(vec![broker, BrokerId(2)], vec![broker]);
+        let state = PartitionState {
+            adding: vec![BrokerId(2)],
+            removing: vec![broker],
+            last_leader: Some(broker),
+            ..PartitionState::new(vec![broker, BrokerId(2)], vec![broker])
+        };
         let registration = BrokerRegistration {
             incarnation: [9; 16],
             epoch: BrokerEpoch(5),
             endpoints: vec![Endpoint { listener: "PLAINTEXT".into(), host: "::1".into(), port: 9092 }],
             rack: Some("r".into()),
             state: BrokerState::Fenced,
+            directory_id: [8; 16],
+            features: vec![FeatureRange { name: "f".into(), min: 1, max: 2 }],
         };
         vec![
             Record::Cluster { id: "c".into() },
@@ -299,8 +360,8 @@ mod tests {
         bytes.iter().map(|b| format!("{b:02x}")).collect()
     }
 
-    /// Bytes on the disks of released versions. Lines are added here, never changed.
-    const GOLDEN: &[&str] = &[
+    /// Bytes on the disks of released versions. Lines are added here, never changed. Of version 0:
+    const GOLDEN_0: &[&str] = &[
         "00000163",
         "0001{7}0174",
         "0002{7}",
@@ -315,28 +376,76 @@ mod tests {
         "000b016602",
     ];
 
+    /// And of version 1.
+    const GOLDEN: &[&str] = &[
+        "01000163",
+        "0101{7}0174",
+        "0102{7}",
+        "0103{7}0602020401020001020000 0104 0102 0102",
+        "0104{7}0602020401020001040202 0104 0102 0102",
+        "010500{7}016e010176",
+        "0106010475736572001270726f64756365725f627974655f7261746501000000000000f83f",
+        "010702{9}0a0109504c41494e54455854033a3a31844701017200{8}0101660204",
+        "0108020a01",
+        "0109020a",
+        "010ad00f",
+        "010b016602",
+    ];
+
+    fn golden(line: &str) -> String {
+        let ids = [("{7}", "07"), ("{8}", "08"), ("{9}", "09")];
+        ids.iter().fold(line.replace(' ', ""), |line, (id, byte)| line.replace(id, &byte.repeat(16)))
+    }
+
+    fn unhex(text: &str) -> Vec<u8> {
+        let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).expect("two digits");
+        (0..text.len()).step_by(2).map(byte).collect()
+    }
+
     #[test]
     fn bytes_of_released_versions_are_read_and_written() {
-        let seven = "07".repeat(16);
-        let nine = "09".repeat(16);
         let samples = samples();
-        assert_eq!(
-            samples.len(),
-            GOLDEN.len(),
-            "{:#?}",
-            samples.iter().map(|r| hex(&r.encode())).collect::<Vec<_>>()
-        );
-        for (record, golden) in samples.iter().zip(GOLDEN) {
-            let golden = golden.replace("{7}", &seven).replace("{9}", &nine);
-            assert_eq!(hex(&record.encode()), golden, "{record:?}");
+        assert_eq!(samples.len(), GOLDEN.len());
+        for (record, line) in samples.iter().zip(GOLDEN) {
+            assert_eq!(hex(&record.encode()), golden(line), "{record:?}");
             assert_eq!(Record::decode(&record.encode()).as_ref(), Ok(record));
         }
     }
 
     #[test]
+    fn what_version_1_added_is_empty_in_version_0() {
+        for (record, line) in samples().into_iter().zip(GOLDEN_0) {
+            let expect = match record {
+                Record::Partition { partition, state } => {
+                    Record::Partition { partition, state: blank(state) }
+                }
+                Record::PartitionChange { partition, state } => {
+                    Record::PartitionChange { partition, state: blank(state) }
+                }
+                Record::RegisterBroker { id, registration } => {
+                    let registration =
+                        BrokerRegistration { directory_id: [0; 16], features: Vec::new(), ..registration };
+                    Record::RegisterBroker { id, registration }
+                }
+                other => other,
+            };
+            let mut bytes = unhex(&golden(line));
+            assert_eq!(Record::decode(&bytes), Ok(expect), "{line}");
+            bytes.push(0);
+            assert_eq!(Record::decode(&bytes), Err(RecordError::Malformed), "{line}");
+            bytes.truncate(bytes.len() - 2);
+            assert_eq!(Record::decode(&bytes), Err(RecordError::Malformed), "{line}");
+        }
+    }
+
+    fn blank(state: PartitionState) -> PartitionState {
+        PartitionState { adding: Vec::new(), removing: Vec::new(), last_leader: None, ..state }
+    }
+
+    #[test]
     fn what_is_no_record_is_refused() {
         assert_eq!(Record::decode(&[]), Err(RecordError::Empty));
-        assert_eq!(Record::decode(&[1, 0]), Err(RecordError::Version(1)));
+        assert_eq!(Record::decode(&[2, 0]), Err(RecordError::Version(2)));
         assert_eq!(Record::decode(&[0, 99]), Err(RecordError::Malformed));
         for record in samples() {
             let mut bytes = record.encode();

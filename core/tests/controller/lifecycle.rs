@@ -138,13 +138,15 @@ fn plan_step(solo: &Solo, step: &Step, at: usize) -> Vec<Record> {
                 .records
         }
         Step::Restart(n, after_unclean_stop) => {
-            let registration = Registration {
-                id: NODE,
-                incarnation: [*n; 16],
+            let before = solo.controller.latest().broker(NODE).map(|registration| registration.epoch);
+            let announced = RegisterBroker {
+                directory_id: [1; 16],
                 endpoints: Vec::new(),
                 rack: None,
-                after_unclean_stop: *after_unclean_stop,
+                features: Vec::new(),
+                clean_stop_of: before.filter(|_| !after_unclean_stop),
             };
+            let registration = Registration { id: NODE, incarnation: [*n; 16], announced };
             solo.controller.plan_register_broker(&registration).records
         }
         Step::Ids => {

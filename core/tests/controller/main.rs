@@ -2,6 +2,7 @@
 
 use highwater_core::config::ConfigMap;
 use highwater_core::ids::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionIndex, ProducerId, TopicId};
+use highwater_core::metadata::peer::RegisterBroker;
 use highwater_core::metadata::{
     Asker, Controller, Endpoint, MetadataImage, Plan, PlanContext, Record, Registration,
     answer_client_quotas, answer_cluster, answer_config_resources, answer_configs, answer_metadata,
@@ -49,8 +50,17 @@ impl Solo {
             Endpoint { listener: "PLAINTEXT".into(), host: format!("b{id}"), port: 9092 },
             Endpoint { listener: "OUT".into(), host: format!("out{id}"), port: 1 },
         ];
-        let registration =
-            Registration { id: BrokerId(id), incarnation, endpoints, rack: None, after_unclean_stop };
+        let id = BrokerId(id);
+        let before = self.image().broker(id).map(|registration| registration.epoch);
+        let clean_stop_of = before.filter(|_| !after_unclean_stop);
+        let announced = RegisterBroker {
+            directory_id: [1; 16],
+            endpoints,
+            rack: None,
+            features: Vec::new(),
+            clean_stop_of,
+        };
+        let registration = Registration { id, incarnation, announced };
         let plan = self.controller.plan_register_broker(&registration);
         self.commit(plan)
     }

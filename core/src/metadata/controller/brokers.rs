@@ -3,7 +3,8 @@
 use super::{Controller, Plan};
 use crate::guard;
 use crate::ids::{BrokerEpoch, BrokerId, ProducerId};
-use crate::metadata::records::{BrokerRegistration, BrokerState, Endpoint, Record, at};
+use crate::metadata::peer::RegisterBroker;
+use crate::metadata::records::{BrokerRegistration, BrokerState, Record, at};
 use highwater_protocol::ErrorCode;
 
 /// How many producer ids a broker takes at a time, as in Kafka (KIP-730).
@@ -16,13 +17,8 @@ pub struct Registration {
     pub id: BrokerId,
     /// Drawn anew by every process.
     pub incarnation: [u8; 16],
-    /// How clients reach it, by listener.
-    pub endpoints: Vec<Endpoint>,
-    /// `broker.rack`
-    pub rack: Option<String>,
-    /// Whether the process before it may have lost what it had not flushed. Its partitions then get a new leader
-    /// epoch, from which clients notice what is gone (KIP-320).
-    pub after_unclean_stop: bool,
+    /// What it says of itself.
+    pub announced: RegisterBroker,
 }
 
 /// Producer ids that no other broker has.
@@ -47,7 +43,8 @@ impl Controller {
     /// Plans a broker's registration; answers its epoch. The broker is active at once: with one voter, and that the
     /// broker itself, there is nothing to catch up with first.
     pub fn plan_register_broker(&self, registration: &Registration) -> Plan<BrokerEpoch> {
-        let id = registration.id;
+        let Registration { id, announced, .. } = registration;
+        let id = *id;
         // The end of the log is a number that no registration before can have.
         let epoch = BrokerEpoch(self.latest.offset().0 + 1);
         let mut records = vec![
@@ -56,16 +53,20 @@ impl Controller {
                 registration: BrokerRegistration {
                     incarnation: registration.incarnation,
                     epoch,
-                    endpoints: registration.endpoints.clone(),
-                    rack: registration.rack.clone(),
+                    endpoints: announced.endpoints.clone(),
+                    rack: announced.rack.clone(),
                     state: BrokerState::Fenced,
+                    directory_id: announced.directory_id,
+                    features: announced.features.clone(),
                 },
             },
             Record::BrokerChange { id, epoch, state: BrokerState::Active },
         ];
-        let restarted =
-            self.latest.broker(id).is_some_and(|before| before.incarnation != registration.incarnation);
-        if restarted && registration.after_unclean_stop {
+        // What an unclean stop has lost, clients notice from a new leader epoch (KIP-320).
+        let is_unclean_restart = self.latest.broker(id).is_some_and(|before| {
+            before.incarnation != registration.incarnation && announced.clean_stop_of != Some(before.epoch)
+        });
+        if is_unclean_restart {
             records.extend(self.elections_of(id));
         }
         Plan { records, response: epoch }
