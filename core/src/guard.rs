@@ -89,6 +89,11 @@ guards! {
     ProducersRebuilt,
     /// A log may start inside of its first batch (KIP-107).
     LogStartInsideBatch,
+    // -- peers
+    /// Nodes of different clusters do not speak to each other.
+    PeerClusterId,
+    /// A node whose id is in use by one on another data directory is turned away.
+    PeerDirectoryId,
     // -- storage
     /// A log's names and identity are taken as synced only if it has held a record: a blank one is closed without (ST-03).
     LogNamesOnceSynced,

@@ -19,3 +19,4 @@ pub mod quota;
 pub mod replica;
 pub mod retention;
 pub mod time;
+pub mod transport;
