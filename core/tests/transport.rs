@@ -61,7 +61,7 @@ fn hellos_of_released_versions() {
         class: Class::Bulk,
     };
     assert_eq!(hex(&hello.encode()), format!("485750310029 0101 01026331 06{aa}{bb} 0e 01").replace(' ', ""));
-    let blank = Hello { cluster_id: None, class: Class::Control, ..hello.clone() };
+    let blank = Hello { cluster_id: None, class: Class::Control, ..hello };
     assert_eq!(hex(&blank.encode()), format!("485750310026 0101 00 06{aa}{bb} 0e 00").replace(' ', ""));
     for hello in [hello, blank] {
         let bytes = hello.encode();

@@ -24,6 +24,7 @@ pub mod node;
 pub mod os;
 pub mod partition;
 mod partitions;
+pub mod peers;
 pub mod producer_ids;
 pub mod registry;
 pub mod settings;

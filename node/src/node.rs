@@ -15,6 +15,7 @@ use crate::jobs::Jobs;
 use crate::log::{DataDir, DataDirConfig, DataDirError, LogContext, LogError, OpenFiles};
 use crate::meta_store::{MetaStore, MetaStoreError};
 use crate::partition::Shell;
+use crate::peers::{OpenPeers, Peers};
 use crate::producer_ids::ProducerIds;
 use crate::registry::Registry;
 use crate::throttle::Throttles;
@@ -24,6 +25,7 @@ use highwater_core::fetch::SessionsLimits;
 use highwater_core::ids::{BrokerEpoch, BrokerId};
 use highwater_core::metadata::peer::RegisterBroker;
 use highwater_core::metadata::{Asker, Endpoint, MetadataImage, PlanContext, Registration};
+use highwater_core::transport::{LocalPeer, PeerIdentity};
 use highwater_protocol::Features;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -56,6 +58,11 @@ pub struct Platform {
     pub disk: Arc<dyn Disk>,
     /// Opens its store of what can be rebuilt, below the data directory and under its lock.
     pub open_meta_store: OpenMetaStore,
+    /// Opens its door to other nodes.
+    pub open_peers: OpenPeers,
+    /// Where quorum, heartbeats and registration run, so that an append that waits for the disk cannot fence the
+    /// node; in the simulator the same runtime as all else.
+    pub control: tokio::runtime::Handle,
 }
 
 /// Opens the store of what can be rebuilt in a data directory.
@@ -142,7 +149,7 @@ pub struct Node {
     halted: tokio::sync::watch::Sender<Option<String>>,
     /// Rung for housekeeping that cannot wait for its interval.
     housekeeping: Bell,
-    timers_task: Mutex<Option<tokio::task::JoinHandle<()>>>,
+    timers_tasks: Mutex<Vec<tokio::task::JoinHandle<()>>>,
 }
 
 impl fmt::Debug for Node {
@@ -161,15 +168,18 @@ impl Node {
         let meta_store = (platform.open_meta_store)(data_dir.path()).map_err(StartError::MetaStore)?;
         let mut starting = StartingController::open(&data_dir, now.wall)?;
         let broker_epoch = register(&config, &data_dir, &mut starting, now.wall)?;
+        let random = u64::from_le_bytes(config.seed[..8].try_into().expect("eight bytes"));
+        let peers = open_peers(&config, &data_dir, platform.open_peers, &platform.control, random);
         let shell = Arc::new(Shell {
             clock,
             timers: Arc::new(Timers::new(clock)),
+            control_timers: Arc::new(Timers::new(clock)),
+            peers,
             flusher: Arc::new(Flusher::new(platform.disk.clone(), data_dir.recovery_points().clone())),
             jobs: Arc::new(Jobs::new()),
         });
         let image = starting.image().clone();
         let broker_config = Arc::new(image.broker_config(config.node_id, &config.fixed));
-        let random = u64::from_le_bytes(config.seed[..8].try_into().expect("eight bytes"));
         let sessions = SessionsLimits {
             sessions_max: usize::try_from(broker_config.fetch_sessions_max).unwrap_or(0),
             ..SessionsLimits::default()
@@ -190,19 +200,19 @@ impl Node {
             workers: Mutex::default(),
             halted: tokio::sync::watch::Sender::new(None),
             housekeeping: Bell::new(),
-            timers_task: Mutex::default(),
+            timers_tasks: Mutex::default(),
             image: RwLock::new(image),
             broker_config: RwLock::new(broker_config),
             config,
         });
         node.open_partitions()?;
         node.data_dir.recovery_points().logs_are_recovered();
-        node.start_workers();
+        node.start_workers(&platform.control);
         node.refill_producer_ids();
         Ok(node)
     }
 
-    fn start_workers(&self) {
+    fn start_workers(&self, control: &tokio::runtime::Handle) {
         let shell = &self.shell;
         let housekeeper = Arc::new(Housekeeper::new(self.me.clone()));
         let running = [
@@ -211,9 +221,12 @@ impl Node {
             background::start("hw-housekeeper", housekeeper, &self.housekeeping),
         ];
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).extend(running);
-        let timers = shell.timers.clone();
-        let task = tokio::spawn(async move { timers.run().await });
-        *self.timers_task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+        let (timers, control_timers) = (shell.timers.clone(), shell.control_timers.clone());
+        let tasks = [
+            tokio::spawn(async move { timers.run().await }),
+            control.spawn(async move { control_timers.run().await }),
+        ];
+        self.timers_tasks.lock().unwrap_or_else(PoisonError::into_inner).extend(tasks);
     }
 
     /// This broker's id.
@@ -239,6 +252,11 @@ impl Node {
     /// The node's deadlines.
     pub fn timers(&self) -> &Timers {
         &self.shell.timers
+    }
+
+    /// The way to other nodes.
+    pub fn peers(&self) -> &Arc<Peers> {
+        &self.shell.peers
     }
 
     /// Jobs that may block.
@@ -401,10 +419,11 @@ impl Node {
         for partition in self.registry.all() {
             partition.resign();
         }
+        self.shell.peers.transport().stop();
         for worker in self.workers.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             worker.stop();
         }
-        if let Some(task) = self.timers_task.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        for task in self.timers_tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             task.abort();
         }
         self.close_partitions()?;
@@ -442,6 +461,21 @@ fn open_data_dir(
             available_bytes_min: u64::try_from(broker.disk_free_bytes_min).unwrap_or(0),
         },
     )
+}
+
+/// Opens the door to other nodes.
+fn open_peers(
+    config: &NodeSetup,
+    data_dir: &DataDir,
+    open: OpenPeers,
+    control: &tokio::runtime::Handle,
+    random: u64,
+) -> Arc<Peers> {
+    let mut incarnation = [0; 16];
+    incarnation.copy_from_slice(&config.seed[..16]);
+    let identity = PeerIdentity { id: config.node_id, incarnation, directory_id: [0; 16] };
+    let local = LocalPeer { identity, cluster_id: Some(data_dir.cluster_id().to_owned()) };
+    Peers::open(open, local, control.clone(), tokio::runtime::Handle::current(), random)
 }
 
 /// The settings before any image is there to override them.

@@ -116,8 +116,12 @@ impl Cluster {
         let disk = self.disk.clone();
         let config = self.node_config();
         let meta = self.meta.clone();
-        let platform =
-            Platform { disk: Arc::new(disk.clone()), open_meta_store: Box::new(move |_| Ok(meta)) };
+        let platform = Platform {
+            disk: Arc::new(disk.clone()),
+            open_meta_store: Box::new(move |_| Ok(meta)),
+            open_peers: highwater::peers::alone(),
+            control: tokio::runtime::Handle::current(),
+        };
         let (world, slot, left) = (self.world.clone(), self.slot.clone(), self.left.clone());
         self.machine.spawn(async move {
             let addr = SocketAddr::new(BROKER_HOST.parse().expect("an address"), BROKER_PORT);

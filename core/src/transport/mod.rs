@@ -151,6 +151,9 @@ pub trait PeerTransport: Send + Sync {
 
     /// Tells which cluster the node belongs to, once a node that had none has learned it.
     fn set_cluster_id(&self, cluster_id: &str);
+
+    /// Says goodbye to all and closes, soon; returns at once. Nothing is sent or received afterwards.
+    fn stop(&self);
 }
 
 /// Who hears what comes from other nodes. Called from the transport's tasks, without any lock held: control frames on

@@ -18,6 +18,7 @@ use std::io::{IsTerminal, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Variables of the environment that begin like settings and are none.
@@ -91,12 +92,16 @@ pub fn run(args: &ServeArgs, output: Output) -> Result<(), CliError> {
         tracing::warn!("{warning}");
     }
     let data_dir = DataDir::of(args, &config)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_name("hw-io")
-        .build()
-        .map_err(|error| CliError::new(format!("threads cannot be started: {error}")))?;
-    runtime.block_on(serve(&config, &data_dir.path))
+    let runtime = |name: &str, workers: Option<usize>| {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        if let Some(workers) = workers {
+            builder.worker_threads(workers);
+        }
+        let built = builder.enable_all().thread_name(name).build();
+        built.map_err(|error| CliError::new(format!("threads cannot be started: {error}")))
+    };
+    let control = runtime("hw-control", Some(1))?;
+    runtime("hw-io", None)?.block_on(serve(&config, &data_dir.path, control.handle()))
 }
 
 fn log_to_stderr(format: LogFormat) {
@@ -184,7 +189,7 @@ fn random<const N: usize>() -> Result<[u8; N], CliError> {
     Ok(bytes)
 }
 
-async fn serve(config: &NodeConfig, data_dir: &Path) -> Result<(), CliError> {
+async fn serve(config: &NodeConfig, data_dir: &Path, control: &Handle) -> Result<(), CliError> {
     let open_files = crate::os::raise_open_files_limit()
         .map_err(|error| CliError::new(format!("the limit of open files cannot be read: {error}")))?;
     // Heard from here on: a signal that comes while logs are opened ends the broker as cleanly as a later one.
@@ -200,7 +205,12 @@ async fn serve(config: &NodeConfig, data_dir: &Path) -> Result<(), CliError> {
         open_files_max: files_for_logs(open_files),
         seed: random()?,
     };
-    let platform = Platform { disk: Arc::new(RealDisk), open_meta_store: Box::new(open_meta_store) };
+    let platform = Platform {
+        disk: Arc::new(RealDisk),
+        open_meta_store: Box::new(open_meta_store),
+        open_peers: crate::peers::alone(),
+        control: control.clone(),
+    };
     let mut addresses: Vec<_> =
         listeners.iter().map(|(name, listener)| (name.clone(), listener.local_addr())).collect();
     let broker = Broker::start(setup, platform, listeners).map_err(CliError::new)?;

@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::flusher::{Flush, Flusher};
 use crate::jobs::Jobs;
 use crate::log::{FlushJob, FlushNote, Log, LogError, ReadPlan};
+use crate::peers::Peers;
 use crate::timers::{Timed, Timers};
 use highwater_core::batch::ValidBatch;
 use highwater_core::config::TopicConfig;
@@ -42,6 +43,10 @@ pub struct Shell {
     pub clock: Clock,
     /// The node's deadlines.
     pub timers: Arc<Timers>,
+    /// Deadlines of quorum, heartbeats and registration, on the control runtime.
+    pub control_timers: Arc<Timers>,
+    /// The way to other nodes.
+    pub peers: Arc<Peers>,
     /// The node's group commit.
     pub flusher: Arc<Flusher>,
     /// The node's jobs that may block.
