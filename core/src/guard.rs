@@ -116,6 +116,51 @@ guards! {
     OffsetExpiryStable,
     /// A committed offset is read only for the topic it was committed for (OF-06).
     OffsetTopicId,
+    // -- quorum
+    /// A vote, a voter and an announcement mean a disk, not only a node id (CQ-09, KIP-853).
+    QuorumDirectoryId,
+    /// Nothing is said in an epoch, and no vote given, before it is on the device (CQ-02).
+    QuorumVoteStored,
+    /// One vote in each epoch.
+    QuorumVoteOnce,
+    /// A vote goes to a log that has everything this one has.
+    QuorumVoteLogUpToDate,
+    /// No pre-vote is given while the leader is heard (KIP-996).
+    QuorumPreVoteNoLeader,
+    /// An answer to a vote counts in the poll it was asked for.
+    QuorumVoteReplyCurrent,
+    /// A majority elects; while disks are not known, everybody does.
+    QuorumMajority,
+    /// A leader that was restarted does not lead on in its epoch (CQ-02).
+    QuorumNoResume,
+    /// Nothing of an older epoch's leader is believed.
+    QuorumEpochNotStale,
+    /// A leader that no majority hears stands down (KAFKA-15489).
+    QuorumCheckQuorum,
+    /// A fetch counts only in the epoch it names (PR-03).
+    QuorumFetchEpoch,
+    /// A fetch acknowledges flushed records only (CQ-02).
+    QuorumFetchFlushed,
+    /// An answer to a fetch counts only if it is the one waited for (PR-11).
+    QuorumFetchReplyCurrent,
+    /// A leader counts itself up to its flushed end only (CQ-02).
+    QuorumLeaderFlushed,
+    /// Nothing is committed before a record of the leader's own epoch is (CQ-01).
+    QuorumOwnEpochCommit,
+    /// A batch follows on the log in offset and epoch.
+    QuorumBatchContinues,
+    /// What is committed is never cut (CQ-06).
+    QuorumTruncateUncommitted,
+    /// Voters change only after a commit of the leader's own epoch (CQ-05).
+    QuorumVoterChangeOwnEpoch,
+    /// One change of voters at a time (CQ-05).
+    QuorumVoterChangeAlone,
+    /// After a truncation the voters are those that the rest of the log tells (CQ-05).
+    QuorumVoterRollback,
+    /// A snapshot holds committed records only (CQ-07).
+    QuorumSnapshotCommitted,
+    /// A piece of a snapshot follows the one before.
+    QuorumSnapshotPieceNext,
     // -- metadata
     /// A broker's request to the controller names the epoch of its current registration (KIP-380).
     ControllerBrokerEpoch,

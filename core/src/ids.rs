@@ -120,6 +120,28 @@ impl std::fmt::Display for TopicId {
     }
 }
 
+/// The identity of a data directory, drawn when it is made: a disk that was lost and replaced under the same node id
+/// is somebody else (KIP-853, CQ-09).
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct DirectoryId(pub [u8; 16]);
+
+impl DirectoryId {
+    /// All zeroes: "not known".
+    pub const UNKNOWN: Self = Self([0; 16]);
+}
+
+impl std::fmt::Debug for DirectoryId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::fmt::Display for DirectoryId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(&TopicId(self.0), f)
+    }
+}
+
 /// A partition named by its topic's id, never by name alone (design rule 1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TopicPartition {

@@ -15,6 +15,7 @@ pub mod guard;
 pub mod ids;
 pub mod machine;
 pub mod metadata;
+pub mod quorum;
 pub mod quota;
 pub mod replica;
 pub mod retention;
