@@ -164,6 +164,33 @@ guards! {
     // -- metadata
     /// A broker's request to the controller names the epoch of its current registration (KIP-380).
     ControllerBrokerEpoch,
+    /// A node id whose process lives is not given to a process of another directory (KIP-380).
+    RegistrationNotDuplicate,
+    /// A process that registers again keeps its epoch (CQ-10).
+    RegistrationIncarnation,
+    /// A broker that may have lost records in an unclean stop leaves ISR and ELR (PR-06, KIP-966).
+    UncleanRestartLeaves,
+    /// Whoever leaves an ISR below its minimum stays eligible to lead, and nobody stays in the ISR for want of others (PR-06, KIP-966).
+    EligibleLeadersKept,
+    /// A broker is let in once it has applied its own registration.
+    UnfenceCaughtUp,
+    /// An ISR is changed by the partition's leader (PR-14).
+    AlterPartitionLeader,
+    /// And in its own leader epoch (PR-14).
+    AlterPartitionLeaderEpoch,
+    /// And only if nothing else has changed the partition since (PR-14, KIP-497).
+    AlterPartitionEpoch,
+    /// No fenced or stopping broker joins an ISR (PR-07, KIP-841).
+    IsrMemberActive,
+    /// A member of an ISR is alive in the life in which it caught up (PR-07, KIP-903).
+    IsrMemberEpoch,
+    /// A leader is elected that may lack records only where that is allowed.
+    ElectionClean,
+    // -- registration
+    /// A reply of the controller answers this process, not one before it (CQ-10).
+    ControllerReplyOfThisLife,
+    /// A reply of the controller answers the request that is waited for.
+    ControllerReplyExpected,
 }
 
 /// Per-run switches and counters. One run, one thread.

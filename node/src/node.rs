@@ -508,7 +508,7 @@ fn register(
         clean_stop_of: before.filter(|_| data_dir.last_run().was_clean),
     };
     let registration = Registration { id: config.node_id, incarnation, announced };
-    let epoch = starting.append(now, |controller| controller.plan_register_broker(&registration))?;
+    let epoch = starting.append(now, |controller| controller.plan_register_only_broker(&registration))?;
     starting.commit(data_dir)?;
     Ok(epoch)
 }

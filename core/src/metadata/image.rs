@@ -177,10 +177,12 @@ impl MetadataImage {
             Record::ClientQuota { entity, key, value } => self.replay_client_quota(entity, key, *value),
             Record::RegisterBroker { id, registration } => {
                 let before = self.brokers.insert(*id, Arc::new(registration.clone()));
-                assert!(
-                    before.is_none_or(|before| before.epoch < registration.epoch),
-                    "the epoch of broker {id} went back"
-                );
+                let follows = |before: &BrokerRegistration| {
+                    let is_same_life =
+                        before.epoch == registration.epoch && before.incarnation == registration.incarnation;
+                    is_same_life || before.epoch < registration.epoch
+                };
+                assert!(before.is_none_or(|before| follows(&before)), "the epoch of broker {id} went back");
             }
             Record::BrokerChange { id, epoch, state } => self.replay_broker_change(*id, *epoch, *state),
             Record::UnregisterBroker { id, epoch } => {

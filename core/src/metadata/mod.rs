@@ -20,7 +20,10 @@ pub use answer::{
     Asker, MetadataAnswer, TOPIC_OPERATIONS, answer_client_quotas, answer_cluster, answer_config_resources,
     answer_configs, answer_metadata, answer_topic_partitions,
 };
-pub use controller::{Committed, Controller, Plan, PlanContext, ProducerIdBlock, Registration};
+pub use controller::{
+    AlteredPartitions, Committed, Controller, Expired, Imbalance, Plan, PlanContext, ProducerIdBlock,
+    Registration, SessionLimits, Sessions, answer_reassignments, leader_imbalance,
+};
 pub use cow_map::CowMap;
 pub use image::{MetadataImage, Topic};
 pub use records::{

@@ -1,6 +1,10 @@
 //! Which brokers hold a new partition: spread over all, and over racks first (KIP-36).
+//!
+//! As in Kafka, the leader is an active broker, and fenced ones get replicas only if there are too few active ones:
+//! they are in sync once they are back. Brokers that are being drained get none.
 
 use super::MetadataImage;
+use super::controller::drained;
 use crate::ids::BrokerId;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -9,7 +13,9 @@ use std::collections::{BTreeMap, VecDeque};
 pub(super) struct Placement {
     /// Active brokers with their racks, racks taking turns.
     brokers: Vec<(BrokerId, Option<String>)>,
-    registered: usize,
+    /// The same of those that are fenced or stopping.
+    absent: Vec<(BrokerId, Option<String>)>,
+    drained: usize,
     start: usize,
 }
 
@@ -17,19 +23,26 @@ impl Placement {
     /// Placement on the image's active brokers, beginning at a place that `seed` decides, so that the first
     /// partitions of many topics do not all end on the first broker.
     pub(super) fn new(image: &MetadataImage, seed: u64) -> Self {
-        let mut racks: BTreeMap<Option<&str>, VecDeque<BrokerId>> = BTreeMap::new();
-        for (id, registration) in image.brokers().filter(|(_, registration)| registration.is_active()) {
-            racks.entry(registration.rack.as_deref()).or_default().push_back(id);
-        }
-        let mut brokers = Vec::new();
-        while !racks.is_empty() {
-            for (rack, ids) in &mut racks {
-                brokers.extend(ids.pop_front().map(|id| (id, rack.map(str::to_owned))));
+        let drained = drained(image);
+        let in_turns = |is_active: bool| {
+            let mut racks: BTreeMap<Option<&str>, VecDeque<BrokerId>> = BTreeMap::new();
+            for (id, registration) in image.brokers() {
+                if registration.is_active() == is_active && !drained.contains(&id) {
+                    racks.entry(registration.rack.as_deref()).or_default().push_back(id);
+                }
             }
-            racks.retain(|_, ids| !ids.is_empty());
-        }
+            let mut brokers = Vec::new();
+            while !racks.is_empty() {
+                for (rack, ids) in &mut racks {
+                    brokers.extend(ids.pop_front().map(|id| (id, rack.map(str::to_owned))));
+                }
+                racks.retain(|_, ids| !ids.is_empty());
+            }
+            brokers
+        };
+        let (brokers, absent) = (in_turns(true), in_turns(false));
         let start = usize::try_from(seed % brokers.len().max(1) as u64).expect("below the number of brokers");
-        Self { brokers, registered: image.brokers().count(), start }
+        Self { brokers, absent, drained: drained.len(), start }
     }
 
     /// The replicas of partition `index`, or Kafka's words for why there are too few brokers.
@@ -37,13 +50,19 @@ impl Placement {
         let factor = usize::try_from(replication_factor)
             .map_err(|_| format!("Invalid replication factor {replication_factor}: must be positive."))?;
         if self.brokers.is_empty() {
-            return Err("All brokers are currently fenced.".to_owned());
+            let or_drained = if self.drained > 0 { " or being drained" } else { "" };
+            return Err(format!("All brokers are currently fenced{or_drained}."));
         }
         let count = self.brokers.len();
-        if factor > count {
+        if factor > count + self.absent.len() {
+            let drained = match self.drained {
+                0 => String::new(),
+                drained => format!(" besides {drained} that are being drained"),
+            };
             return Err(format!(
-                "The target replication factor of {factor} cannot be reached because only {} broker(s) are registered.",
-                if factor > self.registered { self.registered } else { count },
+                "The target replication factor of {factor} cannot be reached because only {} broker(s) are \
+                 registered{drained}.",
+                count + self.absent.len(),
             ));
         }
         let index = usize::try_from(index).expect("partition indexes are not negative");
@@ -52,8 +71,11 @@ impl Placement {
         let shift = if count > 1 { index / count % (count - 1) } else { 0 };
         let followers = (0..count - 1).map(|i| (leader + 1 + (shift + i) % (count - 1)) % count);
         let mut order: Vec<usize> = std::iter::once(leader).chain(followers).collect();
-        self.racks_first(&mut order, factor);
-        Ok(order[..factor].iter().map(|at| self.brokers[*at].0).collect())
+        let present = factor.min(count);
+        self.racks_first(&mut order, present);
+        let present = order[..present].iter().map(|at| self.brokers[*at].0);
+        let absent = self.absent.iter().cycle().skip(index % self.absent.len().max(1)).map(|(id, _)| *id);
+        Ok(present.chain(absent.take(factor.saturating_sub(count))).collect())
     }
 
     /// Moves brokers forward whose racks have no replica yet, as far as `factor` goes.
@@ -121,5 +143,15 @@ mod tests {
         );
         assert_eq!(placement(&[""], 0).replicas(0, 1), Err("All brokers are currently fenced.".to_owned()));
         assert_eq!(placement(&["a", ""], 7).replicas(9, 1), Ok(vec![BrokerId(1)]));
+    }
+
+    #[test]
+    fn fenced_brokers_fill_up_and_never_lead() {
+        for index in 0..8 {
+            let replicas = placement(&["a", "", "b", ""], 3).replicas(index, 3).expect("there are four");
+            assert_eq!(replicas[0].0 % 2, 1, "{replicas:?}");
+            assert_eq!(replicas[1].0 % 2, 1, "{replicas:?}");
+            assert_eq!(replicas[2].0 % 2, 0, "{replicas:?}");
+        }
     }
 }

@@ -61,7 +61,7 @@ impl Solo {
             clean_stop_of,
         };
         let registration = Registration { id, incarnation, announced };
-        let plan = self.controller.plan_register_broker(&registration);
+        let plan = self.controller.plan_register_only_broker(&registration);
         self.commit(plan)
     }
 

@@ -1,5 +1,6 @@
 //! AlterConfigs and IncrementalAlterConfigs (KIP-339).
 
+use super::changes::DRAINED;
 use super::topics::unknown_topic;
 use super::{Controller, Plan, PlanContext, Refusal, duplicates, group_settings};
 use crate::config::{
@@ -13,9 +14,13 @@ use highwater_protocol::messages::{
     IncrementalAlterConfigsRequest, IncrementalAlterConfigsRequestAlterableConfig,
     IncrementalAlterConfigsRequestResource, IncrementalAlterConfigsResponse,
 };
+use std::collections::BTreeSet;
 
 /// The longest value of a setting, as Kafka's.
 const VALUE_BYTES_MAX: usize = 32767;
+
+/// The settings of a topic that decide who may lead.
+const ELECTORAL: [&str; 2] = ["min.insync.replicas", "unclean.leader.election.enable"];
 
 /// Kafka's numbers of the resource types.
 pub(in crate::metadata) mod resource_type {
@@ -89,7 +94,42 @@ impl Controller {
         if validate_only {
             records.clear();
         }
+        records.extend(self.consequences(context, &records));
         (records, responses)
+    }
+
+    /// What new settings mean for leaders and eligible leaders, in the same batch as the settings.
+    fn consequences(&self, context: PlanContext<'_>, settings: &[Record]) -> Vec<Record> {
+        let mut topics = BTreeSet::new();
+        let mut are_all_topics = false;
+        let mut drained = Vec::new();
+        for record in settings {
+            let Record::Config { resource, name, value } = record else { continue };
+            match resource {
+                ConfigResource::Topic(id) if ELECTORAL.contains(&name.as_str()) => {
+                    topics.insert(*id);
+                }
+                ConfigResource::Broker(_) | ConfigResource::BrokerDefault
+                    if ELECTORAL.contains(&name.as_str()) =>
+                {
+                    are_all_topics = true;
+                }
+                ConfigResource::Broker(id) if name == DRAINED => {
+                    let is_drained = value.as_deref().is_some_and(|v| v.trim().eq_ignore_ascii_case("true"));
+                    drained.extend(is_drained.then_some(*id));
+                }
+                _ => {}
+            }
+        }
+        let mut records: Vec<_> = drained.into_iter().flat_map(|id| self.drain(context, id)).collect();
+        if topics.is_empty() && !are_all_topics {
+            return records;
+        }
+        // The settings count as made, and so do the changes of the leaders above.
+        let after = Self::new(self.latest.replayed(settings.iter().chain(&records)));
+        let concerned = after.latest.topics().filter(|topic| are_all_topics || topics.contains(&topic.id));
+        records.extend(concerned.flat_map(|topic| after.reconsider_topic(context, topic)));
+        records
     }
 
     fn plan_resource(

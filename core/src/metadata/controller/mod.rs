@@ -6,10 +6,18 @@
 //! may leave (design rule 7). If leadership is lost in between, [`Controller::abandon`] forgets them.
 
 mod brokers;
+mod changes;
 mod configs;
+mod election;
+mod features;
 mod group_settings;
+mod isr;
+mod leaders;
+mod liveness;
 mod partitions;
 mod quotas;
+mod reassignment;
+mod sessions;
 mod topics;
 
 use super::image::MetadataImage;
@@ -21,7 +29,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 pub use brokers::{ProducerIdBlock, Registration};
+pub(super) use changes::drained;
 pub(super) use configs::resource_type;
+pub use isr::AlteredPartitions;
+pub use leaders::{Imbalance, leader_imbalance};
+pub use reassignment::answer_reassignments;
+pub use sessions::{Expired, SessionLimits, Sessions};
 
 /// What a plan comes to: records for the log, and the answer for when they are committed. Without records (nothing
 /// to change, only refusals, or a request that only asks) the answer may leave at once.

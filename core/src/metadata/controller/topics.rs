@@ -64,11 +64,13 @@ impl Controller {
         configs: &[(&str, &str)],
         id: TopicId,
     ) -> Plan<Result<(), ErrorCode>> {
-        let active = self.latest.brokers().filter(|(_, registration)| registration.is_active()).count();
+        // Brokers that are away for a moment count: the topic lives longer than their absence.
+        let drained = super::drained(&self.latest);
+        let brokers = self.latest.brokers().filter(|(id, _)| !drained.contains(id)).count();
         let topic = CreatableTopic {
             name: name.to_owned(),
             num_partitions: partitions,
-            replication_factor: replication_factor.min(i16::try_from(active).unwrap_or(i16::MAX)).max(1),
+            replication_factor: replication_factor.min(i16::try_from(brokers).unwrap_or(i16::MAX)).max(1),
             configs: configs
                 .iter()
                 .map(|(name, value)| CreatableTopicConfig {
@@ -279,7 +281,8 @@ impl Controller {
             let message = format!("Unable to replicate the partition {replication_factor} time(s): {why}");
             Refusal::new(ErrorCode::InvalidReplicationFactor, message)
         })?;
-        Ok(PartitionState::new(replicas.clone(), replicas))
+        let isr = self.active_of(&replicas);
+        Ok(PartitionState::new(replicas, isr))
     }
 
     fn check_assignments(&self, topic: &CreatableTopic) -> Result<Vec<PartitionState>, Refusal> {
@@ -347,9 +350,7 @@ impl Controller {
             ));
         }
         let replicas: Vec<BrokerId> = brokers.iter().copied().map(BrokerId).collect();
-        let active =
-            |id: &BrokerId| self.latest.broker(*id).is_some_and(|registration| registration.is_active());
-        let isr: Vec<BrokerId> = replicas.iter().copied().filter(active).collect();
+        let isr = self.active_of(&replicas);
         if isr.is_empty() {
             return invalid(format!(
                 "All brokers specified in the manual partition assignment for partition {index} are fenced or \
@@ -357,6 +358,13 @@ impl Controller {
             ));
         }
         Ok(PartitionState::new(replicas, isr))
+    }
+
+    /// Who of these is active: the ISR of a new partition.
+    fn active_of(&self, replicas: &[BrokerId]) -> Vec<BrokerId> {
+        let is_active =
+            |id: &BrokerId| self.latest.broker(*id).is_some_and(|registration| registration.is_active());
+        replicas.iter().copied().filter(is_active).collect()
     }
 
     fn new_topic_result(
