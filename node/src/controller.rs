@@ -12,7 +12,7 @@ use crate::log::{DataDir, FlushJob, FlushNote, FlushScope, Log, LogConfig, LogEr
 use crate::node::Node;
 use crate::partition::Shell;
 use highwater_core::batch::{self, Builder, Codec, stamp};
-use highwater_core::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition};
+use highwater_core::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition};
 use highwater_core::metadata::{
     Committed, Controller, METADATA_TOPIC, MetadataImage, Plan, Record, RecordError,
 };
@@ -66,6 +66,19 @@ impl From<LogError> for MetadataError {
         Self::Log(error)
     }
 }
+
+/// This node is not the active controller, or ceased to be before what was planned was committed. Whether it will be
+/// is not known then: who retries must be able to find it done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotController;
+
+impl fmt::Display for NotController {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("this node is not the active controller")
+    }
+}
+
+impl std::error::Error for NotController {}
 
 type Then = Box<dyn FnOnce() + Send>;
 
@@ -187,22 +200,33 @@ impl State {
 }
 
 impl ControllerCell {
-    /// Plans, and calls `then` with the answer once what was planned is committed and carried out. If the metadata
-    /// log fails, `then` is never called: the node is about to end.
+    /// Whether this node plans: it leads the quorum and has everything before its epoch committed.
+    pub const fn is_active(&self) -> bool {
+        true
+    }
+
+    /// Who plans, as far as this node knows.
+    pub fn active_controller(&self) -> Option<BrokerId> {
+        Some(self.node.upgrade()?.id())
+    }
+
+    /// Plans, and calls `then` with the answer once what was planned is committed and carried out here; with
+    /// [`NotController`] on a node that does not plan, or that ceases to before the commit. If the metadata log fails,
+    /// `then` is never called: the node is about to end.
     pub fn submit<R: Send + 'static>(
         &self,
         plan: impl FnOnce(&Controller) -> Plan<R>,
-        then: impl FnOnce(R) + Send + 'static,
+        then: impl FnOnce(Result<R, NotController>) + Send + 'static,
     ) {
         let Ok(mut state) = self.cell.lock() else { return };
         let Plan { records, response } = plan(&state.controller);
         if records.is_empty() {
             drop(state);
-            return then(response);
+            return then(Ok(response));
         }
         match state.append(records, self.shell.clock.now().wall) {
             Ok(end) => {
-                state.waiting.push_back((end, Box::new(move || then(response))));
+                state.waiting.push_back((end, Box::new(move || then(Ok(response)))));
                 let is_listed = std::mem::replace(&mut state.is_flush_listed, true);
                 drop(state);
                 if let (false, Some(me)) = (is_listed, self.me.upgrade()) {

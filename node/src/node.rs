@@ -358,7 +358,7 @@ impl Node {
             move |controller| controller.plan_allocate_producer_ids(id, epoch),
             move |block| {
                 if let Some(node) = node.upgrade() {
-                    node.producer_ids.fill(block.ok());
+                    node.producer_ids.fill(block.ok().and_then(Result::ok));
                 }
             },
         );

@@ -21,7 +21,7 @@ pub(super) fn alter(call: Call<'_>, request: AlterConfigsRequest) {
     let (node, responder) = (call.node, call.responder);
     node.controller().submit(
         |controller| controller.plan_alter_configs(node.plan_context(), &request),
-        move |response: AlterConfigsResponse| responder.send(&response),
+        move |planned: Result<AlterConfigsResponse, _>| responder.send_planned(planned),
     );
 }
 
@@ -30,7 +30,7 @@ pub(super) fn alter_incrementally(call: Call<'_>, request: IncrementalAlterConfi
     let (node, responder) = (call.node, call.responder);
     node.controller().submit(
         |controller| controller.plan_incremental_alter_configs(node.plan_context(), &request),
-        move |response: IncrementalAlterConfigsResponse| responder.send(&response),
+        move |planned: Result<IncrementalAlterConfigsResponse, _>| responder.send_planned(planned),
     );
 }
 

@@ -17,6 +17,6 @@ pub(super) fn alter(call: Call<'_>, request: AlterClientQuotasRequest) {
     let (node, responder) = (call.node, call.responder);
     node.controller().submit(
         |controller| controller.plan_alter_client_quotas(&request),
-        move |response: AlterClientQuotasResponse| responder.send(&response),
+        move |planned: Result<AlterClientQuotasResponse, _>| responder.send_planned(planned),
     );
 }

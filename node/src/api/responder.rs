@@ -1,5 +1,6 @@
 //! Where one request's answer goes, and in which shape its client expects it.
 
+use crate::controller::NotController;
 use bytes::Bytes;
 use highwater_net_tcp::{Part, Reply, ReplyQueue, Slot};
 use highwater_protocol::{EncodeError, Message, ResponseHeader};
@@ -42,6 +43,15 @@ impl Responder {
     /// Answers.
     pub fn send(self, body: &impl Message) {
         self.send_throttled(body, Duration::ZERO);
+    }
+
+    /// Answers with what the controller planned. If it is another node by now, the connection is closed, as when a
+    /// controller dies: the client asks again, and the answer to that tells whether it was done.
+    pub fn send_planned(self, planned: Result<impl Message, NotController>) {
+        match planned {
+            Ok(body) => self.send(&body),
+            Err(error) => self.refuse(error.to_string()),
+        }
     }
 
     /// Answers at once and mutes the connection for `throttle` (KIP-219), which the body must carry itself.

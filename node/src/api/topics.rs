@@ -36,7 +36,7 @@ pub(super) fn create(call: Call<'_>, request: CreateTopicsRequest) {
     let (node, responder) = (call.node, call.responder);
     node.controller().submit(
         |controller| controller.plan_create_topics(node.plan_context(), &request, &ids),
-        move |response: CreateTopicsResponse| responder.send(&response),
+        move |planned: Result<CreateTopicsResponse, _>| responder.send_planned(planned),
     );
 }
 
@@ -65,7 +65,7 @@ pub(super) fn delete(call: Call<'_>, request: DeleteTopicsRequest) {
     let (node, responder) = (call.node, call.responder);
     node.controller().submit(
         |controller| controller.plan_delete_topics(node.plan_context(), &request),
-        move |response: DeleteTopicsResponse| responder.send(&response),
+        move |planned: Result<DeleteTopicsResponse, _>| responder.send_planned(planned),
     );
 }
 
@@ -90,7 +90,7 @@ pub(super) fn create_partitions(call: Call<'_>, request: CreatePartitionsRequest
     let (node, responder) = (call.node, call.responder);
     node.controller().submit(
         |controller| controller.plan_create_partitions(&request),
-        move |response: CreatePartitionsResponse| responder.send(&response),
+        move |planned: Result<CreatePartitionsResponse, _>| responder.send_planned(planned),
     );
 }
 

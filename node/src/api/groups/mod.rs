@@ -59,7 +59,7 @@ pub(super) fn find_coordinator(call: Call<'_>, request: FindCoordinatorRequest) 
                 TopicId(node.uuid()),
             )
         },
-        move |_: Result<(), ErrorCode>| {
+        move |_: Result<Result<(), ErrorCode>, _>| {
             let response = coordinators(&then, &listener, request, responder.version());
             responder.send(&response);
         },
