@@ -36,7 +36,8 @@ use std::sync::Arc;
 pub struct RecoveryReport {
     /// How many bytes of batches were read and checked.
     pub bytes_read: u64,
-    /// How many indexes were rebuilt from their segments.
+    /// How many indexes that were damaged or gone were rebuilt from their segments. One that a small active
+    /// segment never had is none of them.
     pub indexes_rebuilt: usize,
     /// The torn tail, if there was one.
     pub cut: Option<CutTail>,
@@ -80,6 +81,14 @@ pub(super) struct Opening<'a> {
     /// Whether the directory has just been made.
     pub(super) is_new: bool,
     pub(super) now: Timestamp,
+}
+
+/// What is known of a segment's index file before it is looked for.
+struct IndexFile<'a> {
+    /// The segment is finished: its index was written.
+    is_due: bool,
+    /// Counts those that are made anew.
+    rebuilt: &'a mut usize,
 }
 
 /// Where a walk through a segment's batches ended.
@@ -267,7 +276,8 @@ impl Opening<'_> {
                 continue;
             }
             let reach = next_base.map_or(point.flushed, |next| next.min(point.flushed));
-            let walk = self.walk((base, len), (point.flushed, reach), epoch, &file, report)?;
+            let index = IndexFile { is_due: next_base.is_some(), rebuilt: &mut report.indexes_rebuilt };
+            let walk = self.walk((base, len), (point.flushed, reach), epoch, &file, index)?;
             report.bytes_read += walk.bytes_read;
             let later_bytes: u64 = later.clone().map(|(_, len)| *len).sum();
             let fault = walk.fault.clone().or_else(|| self.gap(&walk, next_base, point));
@@ -324,7 +334,7 @@ impl Opening<'_> {
         (flushed, reach): (Offset, Offset),
         epoch: LeaderEpoch,
         file: &Arc<SegmentFile>,
-        report: &mut RecoveryReport,
+        index: IndexFile<'_>,
     ) -> Result<Walk, LogError> {
         if let Some(mut index) = self.load_index(base, len) {
             // Entries above the recovery point may be older than the batches there.
@@ -336,7 +346,8 @@ impl Opening<'_> {
             }
             // The index leads astray, or the segment is bad: only reading all of it tells.
         }
-        report.indexes_rebuilt += usize::from(len > 0);
+        let has_been = index.is_due || self.file(base, INDEX_EXTENSION).handle().is_ok();
+        *index.rebuilt += usize::from(len > 0 && has_been);
         let identity = Segment::identity(self.tp, base, 0);
         let index = Index::new(
             self.context.disk.clone(),
