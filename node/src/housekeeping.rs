@@ -3,16 +3,55 @@
 //! One worker, away from requests. A turn looks at all partitions only when `log.retention.check.interval.ms` (five
 //! minutes by default) has passed, as Kafka's does; in between it touches those that have something to do.
 
-use crate::background::Worker;
+use crate::background::{Bell, Worker};
 use crate::node::Node;
+use crate::partition::Partition;
 use highwater_core::time::Instant;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-/// How often recovery points and checkpoints are written (`log.flush.offset.checkpoint.interval.ms`); a simulated run
-/// is over in less than a minute.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(if cfg!(sim) { 150 } else { 60_000 });
+/// The longest time between two writes of recovery points and checkpoints: a simulated run is over in less than
+/// Kafka's minute (`log.flush.offset.checkpoint.interval.ms`).
+const CHECKPOINT_INTERVAL_MAX: Duration =
+    if cfg!(sim) { Duration::from_millis(150) } else { Duration::from_secs(3600) };
+
+/// Checkpoints of finished segments are written no oftener: small segments must not keep the disk busy.
+const ROLLED_INTERVAL: Duration = Duration::from_millis(if cfg!(sim) { 10 } else { 1000 });
+
+/// The partitions that finished a segment since their last checkpoint, and the housekeeper's bell. As in Kafka,
+/// such a partition gets its checkpoint soon: the next start then replays the active segment only.
+#[derive(Debug)]
+pub struct Rolled {
+    partitions: Mutex<Vec<Weak<Partition>>>,
+    bell: Bell,
+}
+
+impl Rolled {
+    /// None yet.
+    pub fn new() -> Self {
+        Self { partitions: Mutex::default(), bell: Bell::new() }
+    }
+
+    /// What wakes the housekeeper.
+    pub const fn bell(&self) -> &Bell {
+        &self.bell
+    }
+
+    /// Puts a partition on the list. Its cell sees to it that it is there once.
+    pub fn push(&self, partition: Weak<Partition>) {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner).push(partition);
+        self.bell.ring();
+    }
+
+    fn take(&self) -> Vec<Weak<Partition>> {
+        std::mem::take(&mut self.partitions.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+}
 
 /// The worker.
 #[derive(Debug)]
@@ -26,6 +65,8 @@ struct State {
     retention_at: Option<Instant>,
     cleaning_at: Option<Instant>,
     checkpoint_at: Option<Instant>,
+    /// When checkpoints of finished segments may be written again.
+    rolled_at: Instant,
     /// Deleted directories with the time at which their files go.
     doomed: Vec<(Instant, PathBuf)>,
     is_disk_low: bool,
@@ -65,14 +106,26 @@ impl State {
             }
             self.cleaning_at = Some(node.clock().mono() + backoff);
         }
-        if *self.checkpoint_at.get_or_insert(now + CHECKPOINT_INTERVAL) <= now {
-            checkpoint(node);
-            self.checkpoint_at = Some(now + CHECKPOINT_INTERVAL);
+        let checkpoint_interval = millis(i64::from(config.log_flush_checkpoint_interval_ms));
+        let checkpoint_interval = checkpoint_interval.min(CHECKPOINT_INTERVAL_MAX);
+        if *self.checkpoint_at.get_or_insert(now + checkpoint_interval) <= now {
+            write_points(node);
+            checkpoint(node, &node.registry().all());
+            self.checkpoint_at = Some(now + checkpoint_interval);
+        }
+        let has_rolled = !node.shell().rolled.is_empty();
+        if has_rolled && self.rolled_at <= now {
+            let partitions: Vec<_> = node.shell().rolled.take().iter().filter_map(Weak::upgrade).collect();
+            checkpoint(node, &partitions);
+            self.rolled_at = now + ROLLED_INTERVAL;
         }
         self.remove_deleted(node, now);
         let next = [self.retention_at, self.cleaning_at, self.checkpoint_at].into_iter().flatten();
-        let next = next.chain(self.doomed.iter().map(|(at, _)| *at)).min();
-        next.map_or(CHECKPOINT_INTERVAL, |at| at.since(node.clock().mono())).max(Duration::from_millis(1))
+        let next =
+            next.chain(self.doomed.iter().map(|(at, _)| *at)).chain(has_rolled.then_some(self.rolled_at));
+        next.min()
+            .map_or(checkpoint_interval, |at| at.since(node.clock().mono()))
+            .max(Duration::from_millis(1))
     }
 
     /// Moves log starts as retention asks, and removes the files of segments that went long enough ago.
@@ -147,11 +200,10 @@ fn write_points(node: &Node) -> bool {
 }
 
 /// Bounds what the next start reads, should this process end badly.
-fn checkpoint(node: &Node) {
-    write_points(node);
-    for partition in node.registry().all() {
+fn checkpoint(node: &Node, partitions: &[Arc<Partition>]) {
+    for partition in partitions {
         if partition.take_snapshot_due() {
-            node.store_snapshot(&partition);
+            node.store_snapshot(partition);
         }
     }
     if let Err(error) = node.meta_store().flush() {

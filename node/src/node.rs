@@ -4,13 +4,13 @@
 //! metadata log, this broker's registration, the partitions, the workers. Only then are clients let in.
 
 use crate::api::FetchHub;
-use crate::background::{self, Bell, Running};
+use crate::background::{self, Running};
 use crate::clock::Clock;
 use crate::controller::{ControllerCell, MetadataError, StartingController};
 use crate::counters::Counters;
 use crate::disk::Disk;
 use crate::flusher::Flusher;
-use crate::housekeeping::Housekeeper;
+use crate::housekeeping::{Housekeeper, Rolled};
 use crate::jobs::Jobs;
 use crate::log::{DataDir, DataDirConfig, DataDirError, LogContext, LogError, OpenFiles};
 use crate::meta_store::{MetaStore, MetaStoreError};
@@ -32,6 +32,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// What a node is started with.
 #[derive(Clone, Debug)]
@@ -146,9 +147,7 @@ pub struct Node {
     random: AtomicU64,
     workers: Mutex<Vec<Running>>,
     /// Why the node must end, once something says so.
-    halted: tokio::sync::watch::Sender<Option<String>>,
-    /// Rung for housekeeping that cannot wait for its interval.
-    housekeeping: Bell,
+    halted: watch::Sender<Option<String>>,
     timers_tasks: Mutex<Vec<tokio::task::JoinHandle<()>>>,
 }
 
@@ -177,6 +176,7 @@ impl Node {
             peers,
             flusher: Arc::new(Flusher::new(platform.disk.clone(), data_dir.recovery_points().clone())),
             jobs: Arc::new(Jobs::new()),
+            rolled: Rolled::new(),
         });
         let image = starting.image().clone();
         let broker_config = Arc::new(image.broker_config(config.node_id, &config.fixed));
@@ -198,8 +198,7 @@ impl Node {
             counters: Counters::default(),
             random: AtomicU64::new(random),
             workers: Mutex::default(),
-            halted: tokio::sync::watch::Sender::new(None),
-            housekeeping: Bell::new(),
+            halted: watch::Sender::new(None),
             timers_tasks: Mutex::default(),
             image: RwLock::new(image),
             broker_config: RwLock::new(broker_config),
@@ -218,7 +217,7 @@ impl Node {
         let running = [
             background::start("hw-flusher", shell.flusher.clone(), shell.flusher.bell()),
             background::start("hw-jobs", shell.jobs.clone(), shell.jobs.bell()),
-            background::start("hw-housekeeper", housekeeper, &self.housekeeping),
+            background::start("hw-housekeeper", housekeeper, shell.rolled.bell()),
         ];
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).extend(running);
         let (timers, control_timers) = (shell.timers.clone(), shell.control_timers.clone());
@@ -410,7 +409,7 @@ impl Node {
 
     /// Rings for housekeeping now.
     pub fn ring_housekeeper(&self) {
-        self.housekeeping.ring();
+        self.shell.rolled.bell().ring();
     }
 
     /// The orderly end: everyone who waits is answered, everything is flushed, checkpoints are written, and the

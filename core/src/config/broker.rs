@@ -63,8 +63,6 @@ pub struct BrokerConfig {
     pub log_cleaner: bool,
     /// `log.cleaner.backoff.ms`
     pub log_cleaner_backoff_ms: i64,
-    /// `log.flush.scheduler.interval.ms`
-    pub log_flush_scheduler_interval_ms: Option<i64>,
     /// `log.flush.offset.checkpoint.interval.ms`
     pub log_flush_checkpoint_interval_ms: i32,
     /// `replica.high.watermark.checkpoint.interval.ms`
@@ -177,7 +175,6 @@ impl BrokerConfig {
             log_initial_task_delay_ms: read.long("log.initial.task.delay.ms"),
             log_cleaner: read.boolean("log.cleaner.enable"),
             log_cleaner_backoff_ms: read.long("log.cleaner.backoff.ms"),
-            log_flush_scheduler_interval_ms: read.limit("log.flush.scheduler.interval.ms"),
             log_flush_checkpoint_interval_ms: read.int("log.flush.offset.checkpoint.interval.ms"),
             high_watermark_checkpoint_interval_ms: read.long("replica.high.watermark.checkpoint.interval.ms"),
             replica_lag_ms_max: read.long("replica.lag.time.max.ms"),

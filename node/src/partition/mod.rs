@@ -16,6 +16,7 @@ pub use waiter::{Waiter, Woken};
 use crate::cell::{CellBroken, CellLock};
 use crate::clock::Clock;
 use crate::flusher::{Flush, Flusher};
+use crate::housekeeping::Rolled;
 use crate::jobs::Jobs;
 use crate::log::{FlushJob, FlushNote, Log, LogError, ReadPlan};
 use crate::peers::Peers;
@@ -51,6 +52,8 @@ pub struct Shell {
     pub flusher: Arc<Flusher>,
     /// The node's jobs that may block.
     pub jobs: Arc<Jobs>,
+    /// Partitions that finished a segment, for the housekeeper.
+    pub rolled: Rolled,
 }
 
 /// A partition replica of this node.
@@ -137,6 +140,9 @@ impl Partition {
             && let Some(me) = self.me.upgrade()
         {
             self.shell.flusher.request(me);
+        }
+        if state.take_roll() {
+            self.shell.rolled.push(self.me.clone());
         }
         if let Some(load) = state.take_load_request()
             && let Some(me) = self.me.upgrade()

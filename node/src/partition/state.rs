@@ -40,6 +40,10 @@ pub(super) struct State {
     load_asked: Option<LoadId>,
     /// The log end at the last checkpoint.
     snapshot_end: Offset,
+    /// A segment was finished since the last checkpoint, and the housekeeper is to know.
+    is_roll_untold: bool,
+    /// The housekeeper knows.
+    is_roll_listed: bool,
 }
 
 /// Names for those who wait in one cell, each given once.
@@ -70,6 +74,8 @@ impl State {
             is_flush_listed: false,
             load_asked: None,
             snapshot_end: Offset(-1),
+            is_roll_untold: false,
+            is_roll_listed: false,
         }
     }
 
@@ -134,6 +140,11 @@ impl State {
         !std::mem::replace(&mut self.is_flush_listed, true)
     }
 
+    /// Whether the cell is to enter the housekeeper's list of those that finished a segment.
+    pub(super) fn take_roll(&mut self) -> bool {
+        std::mem::take(&mut self.is_roll_untold) && !std::mem::replace(&mut self.is_roll_listed, true)
+    }
+
     /// The load that the coordinator asks for.
     pub(super) fn take_load_request(&mut self) -> Option<LoadId> {
         self.load_asked.take()
@@ -167,6 +178,7 @@ impl State {
     /// Whether the log has grown since the last checkpoint.
     pub(super) fn take_snapshot_due(&mut self) -> bool {
         let end = self.replica.log_end();
+        self.is_roll_listed = false;
         std::mem::replace(&mut self.snapshot_end, end) != end
     }
 
@@ -228,6 +240,7 @@ impl State {
         match result {
             Ok(appended) => {
                 self.is_seal_asked |= appended.has_rolled;
+                self.is_roll_untold |= appended.has_rolled;
                 self.input(now, Input::Appended { through: appended.end });
             }
             Err(error) => {
