@@ -57,6 +57,12 @@ pub struct Released {
     pub slot: Slot,
 }
 
+/// What a fetch changes of its session.
+struct Changes<'a> {
+    partitions: Vec<FetchPartition>,
+    forgotten: &'a [(TopicKey, PartitionIndex)],
+}
+
 #[derive(Debug)]
 struct Session {
     set: FetchSet,
@@ -137,7 +143,7 @@ impl Sessions {
                 self.remove(id, released);
                 self.create(now, request.uses_topic_ids, FetchSet::new(partitions)?, released)
             }
-            _ => self.resume(now, request, partitions, forgotten, released),
+            _ => self.resume(now, request, Changes { partitions, forgotten }, released),
         }
     }
 
@@ -180,8 +186,7 @@ impl Sessions {
         &mut self,
         now: Instant,
         request: SessionRequest,
-        partitions: Vec<FetchPartition>,
-        forgotten: &[(TopicKey, PartitionIndex)],
+        changes: Changes<'_>,
         released: &mut Vec<Released>,
     ) -> Result<Begun, ErrorCode> {
         let id = SessionId(request.session_id);
@@ -194,10 +199,10 @@ impl Sessions {
         }
         let size = session.set.len();
         session.set.begin();
-        for partition in partitions {
+        for partition in changes.partitions {
             session.set.update(partition)?;
         }
-        for (topic, partition) in forgotten {
+        for (topic, partition) in changes.forgotten {
             if let Some(slot) = session.set.forget(topic, *partition) {
                 released.push(Released { topic: topic.clone(), partition: *partition, session: id, slot });
             }

@@ -1,5 +1,6 @@
 //! DeleteRecords (21): moves log starts up (KIP-107). Answered once the new starts would survive a crash.
 
+use super::gathering::{Answer, Gathering};
 use super::{Call, Responder};
 use crate::node::Node;
 use crate::partition::Waiter;
@@ -10,11 +11,11 @@ use highwater_protocol::messages::{
     DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopicResult,
 };
 use highwater_protocol::topics::TopicRef;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// Serves a request.
 pub(super) fn handle(call: Call<'_>, request: DeleteRecordsRequest) {
-    let pending = Arc::new(Pending { node: call.node.clone(), inner: Mutex::default() });
+    let pending = Gathering::new();
     let mut topics = Vec::with_capacity(request.topics.len());
     for (t, topic) in request.topics.iter().enumerate() {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
@@ -25,16 +26,16 @@ pub(super) fn handle(call: Call<'_>, request: DeleteRecordsRequest) {
                 // The broker's own state is not a client's to cut.
                 Ok(_) if is_internal(&topic.name) => Some(Err(ErrorCode::InvalidTopicException)),
                 Ok(partition) => partition.delete_records(Offset(asked.offset), || {
-                    pending.lock().waiting += 1;
+                    pending.expect_one();
                     let pending = pending.clone();
-                    Waiter::Deleted(Box::new(move |result| pending.complete((t, p), result)))
+                    Waiter::Deleted(Box::new(move |result| pending.complete(((t, p), result))))
                 }),
             };
             partitions.push(answer(asked.partition_index, done.unwrap_or(Err(ErrorCode::RequestTimedOut))));
         }
         topics.push(DeleteRecordsTopicResult { name: topic.name.clone(), partitions });
     }
-    pending.start(call.responder, topics);
+    pending.start(Pending { node: call.node.clone(), responder: call.responder, topics });
 }
 
 fn answer(partition_index: i32, result: Result<Offset, ErrorCode>) -> DeleteRecordsPartitionResult {
@@ -48,55 +49,24 @@ fn answer(partition_index: i32, result: Result<Offset, ErrorCode>) -> DeleteReco
 /// A request some of whose partitions wait for their replicas.
 struct Pending {
     node: Arc<Node>,
-    inner: Mutex<Inner>,
+    responder: Responder,
+    topics: Vec<DeleteRecordsTopicResult>,
 }
 
-#[derive(Default)]
-struct Inner {
-    waiting: usize,
-    early: Vec<((usize, usize), Result<Offset, ErrorCode>)>,
-    open: Option<(Responder, Vec<DeleteRecordsTopicResult>)>,
-}
+impl Answer for Pending {
+    /// The places of topic and partition in the request, and what became of the partition.
+    type Part = ((usize, usize), Result<Offset, ErrorCode>);
 
-impl Pending {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn start(&self, responder: Responder, mut topics: Vec<DeleteRecordsTopicResult>) {
-        let mut inner = self.lock();
-        for ((t, p), result) in std::mem::take(&mut inner.early) {
-            let slot = &mut topics[t].partitions[p];
-            *slot = answer(slot.partition_index, result);
-        }
-        if inner.waiting == 0 {
-            self.finish(responder, topics);
-        } else {
-            inner.open = Some((responder, topics));
-        }
-    }
-
-    fn complete(&self, (t, p): (usize, usize), result: Result<Offset, ErrorCode>) {
-        let mut inner = self.lock();
-        inner.waiting -= 1;
-        match &mut inner.open {
-            Some((_, topics)) => {
-                let slot = &mut topics[t].partitions[p];
-                *slot = answer(slot.partition_index, result);
-            }
-            None => inner.early.push(((t, p), result)),
-        }
-        if inner.waiting == 0
-            && let Some((responder, topics)) = inner.open.take()
-        {
-            self.finish(responder, topics);
-        }
+    fn add(&mut self, ((t, p), result): Self::Part) {
+        let slot = &mut self.topics[t].partitions[p];
+        *slot = answer(slot.partition_index, result);
     }
 
     /// Notes the new log starts durably, on a thread that may block, then answers.
-    fn finish(&self, responder: Responder, topics: Vec<DeleteRecordsTopicResult>) {
-        let points = self.node.data_dir().recovery_points().clone();
-        self.node.jobs().submit(move || {
+    fn finish(self) {
+        let Self { node, responder, topics } = self;
+        let points = node.data_dir().recovery_points().clone();
+        node.jobs().submit(move || {
             let mut response = DeleteRecordsResponse { topics, ..Default::default() };
             if let Err(error) = points.write() {
                 tracing::error!(%error, "the new log starts could not be written");

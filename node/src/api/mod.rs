@@ -7,6 +7,7 @@ mod cluster;
 mod configs;
 mod delete_records;
 mod fetch;
+mod gathering;
 mod groups;
 mod log_dirs;
 mod metadata;

@@ -4,6 +4,7 @@
 //! them. A request whose partitions all answer at once is answered without ever being kept; only one that waits
 //! (for replicas, or for the disk under `highwater.acks.durable`) becomes a [`Pending`].
 
+use super::gathering::{Answer, Gathering};
 use super::{Call, Responder};
 use crate::partition::{Partition, Waiter};
 use crate::settings::batch_rules;
@@ -12,7 +13,6 @@ use bytes::Bytes;
 use highwater_core::batch::{BatchError, Scratch, ValidBatch, validate_with};
 use highwater_core::quota::QuotaKind;
 use highwater_core::replica::{Acks, ProduceError, Produced};
-use highwater_core::time::Instant;
 use highwater_protocol::messages::{
     BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse,
 };
@@ -20,7 +20,6 @@ use highwater_protocol::produce::{ProduceResponseWriter, ProduceView};
 use highwater_protocol::topics::{InTopic, TopicRef};
 use highwater_protocol::{ErrorCode, Uuid};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// The one client that may write to internal topics, as in Kafka.
@@ -40,13 +39,13 @@ pub(super) fn handle(call: Call<'_>, request: &ProduceView) {
     let mut answers = Answers::begin(request);
     let mut scratch = Scratch::new();
     let mut bytes = 0;
-    let mut waiting: Option<Arc<Pending>> = None;
+    let mut waiting: Option<Arc<Gathering<Pending>>> = None;
     for asked in request.partitions() {
         bytes += asked.partition.records.as_ref().map_or(0, Bytes::len);
         let index = answers.add(&asked);
         let done = match prepare(&call, &asked, &mut scratch) {
             Ok((partition, batch)) => partition.produce(batch, acks, || {
-                let pending = waiting.get_or_insert_with(|| Arc::new(Pending::new())).clone();
+                let pending = waiting.get_or_insert_with(Gathering::new).clone();
                 pending.expect_one();
                 Waiter::Produced(Box::new(move |result| pending.complete(index, result)))
             }),
@@ -71,7 +70,7 @@ pub(super) fn handle(call: Call<'_>, request: &ProduceView) {
         None => finish.send(answers),
         Some(pending) => {
             let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
-            Pending::start(&pending, finish, answers);
+            pending.start(Pending { finish, answers });
             let timed: std::sync::Weak<dyn Timed> = Arc::downgrade(&(pending as Arc<dyn Timed>));
             call.node.timers().arm(call.received_at + timeout, timed);
             // Kept alive by the partitions' waiters; the timer holds it weakly.
@@ -231,70 +230,21 @@ impl Finish {
     }
 }
 
-/// A request some of whose partitions cannot answer yet.
-#[derive(Debug)]
+/// A request some of whose partitions cannot answer yet. What is missing when its time is over keeps
+/// REQUEST_TIMED_OUT, though it may be appended.
 struct Pending {
-    inner: Mutex<Inner>,
+    finish: Finish,
+    answers: Answers,
 }
 
-#[derive(Debug, Default)]
-struct Inner {
-    waiting: usize,
-    /// Results that came before the rest of the request was handed in.
-    early: Vec<(usize, Result<Produced, ProduceError>)>,
-    /// Present from the moment all partitions were handed in until the answer has left.
-    open: Option<(Finish, Answers)>,
-}
+impl Answer for Pending {
+    type Part = (usize, Result<Produced, ProduceError>);
 
-impl Pending {
-    fn new() -> Self {
-        Self { inner: Mutex::default() }
+    fn add(&mut self, (index, result): Self::Part) {
+        self.answers.complete(index, result);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn expect_one(&self) {
-        self.lock().waiting += 1;
-    }
-
-    fn start(pending: &Arc<Self>, finish: Finish, answers: Answers) {
-        let mut inner = pending.lock();
-        let mut answers = answers;
-        for (index, result) in std::mem::take(&mut inner.early) {
-            answers.complete(index, result);
-        }
-        if inner.waiting == 0 {
-            drop(inner);
-            finish.send(answers);
-        } else {
-            inner.open = Some((finish, answers));
-        }
-    }
-
-    fn complete(&self, index: usize, result: Result<Produced, ProduceError>) {
-        let mut inner = self.lock();
-        inner.waiting -= 1;
-        match &mut inner.open {
-            Some((_, answers)) => answers.complete(index, result),
-            None => inner.early.push((index, result)),
-        }
-        if inner.waiting == 0
-            && let Some((finish, answers)) = inner.open.take()
-        {
-            drop(inner);
-            finish.send(answers);
-        }
-    }
-}
-
-impl Timed for Pending {
-    /// The request's own time-out: what is not answered by now is REQUEST_TIMED_OUT, though it may be appended.
-    fn due(&self, _at: Instant) {
-        let open = self.lock().open.take();
-        if let Some((finish, answers)) = open {
-            finish.send(answers);
-        }
+    fn finish(self) {
+        self.finish.send(self.answers);
     }
 }

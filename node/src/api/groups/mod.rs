@@ -1,18 +1,17 @@
 //! Consumer groups: requests to the coordinator of their group, in the cell of its partition of `__consumer_offsets`.
 //!
 //! The topic is made when the first coordinator is looked for. Requests about many groups are split by partition and
-//! put together again ([`gather`]).
+//! put together again ([`collect`]).
 
-mod gather;
 mod offsets;
 
 pub(super) use offsets::{offset_commit, offset_delete, offset_fetch};
 
+use super::gathering::collect;
 use super::{Call, Responder};
 use crate::node::Node;
 use crate::partition::{GroupReply, GroupRequest, Partition};
 use crate::partitions::OFFSETS_TOPIC;
-use gather::Gather;
 use highwater_core::coordinator::group::JoinContext;
 use highwater_core::coordinator::partition_for;
 use highwater_core::ids::{TopicId, TopicPartition};
@@ -128,7 +127,7 @@ fn partition_of(node: &Node, group_id: &str) -> Result<Arc<Partition>, ErrorCode
 }
 
 /// Asks the coordinator of one group and answers with what `answer` makes of its reply.
-fn ask<M: Message>(
+fn ask<M: Message + Clone>(
     node: &Node,
     group_id: &str,
     request: GroupRequest,
@@ -225,19 +224,19 @@ pub(super) fn describe(call: Call<'_>, request: DescribeGroupsRequest) {
         .map(|(group_id, error_code)| DescribedGroup { group_id, error_code, ..Default::default() })
         .collect();
     let (version, responder) = (call.responder.version(), call.responder);
-    let gather = Gather::new(asked.len(), refused, move |mut groups: Vec<DescribedGroup>| {
+    let gathering = collect(asked.len(), refused, move |mut groups: Vec<DescribedGroup>| {
         groups.sort_by_key(|group| order.iter().position(|id| *id == group.group_id));
         responder.send(&DescribeGroupsResponse { groups, ..Default::default() });
     });
     for (partition, groups) in asked {
-        let part = gather.part();
+        let part = gathering.clone();
         let include_authorized_operations = request.include_authorized_operations;
         let request = DescribeGroupsRequest { groups, include_authorized_operations };
         partition.coordinate(
             GroupRequest::DescribeGroups(version, request),
             Box::new(move |reply| match reply {
-                GroupReply::DescribeGroups(response) => part.add(response.groups),
-                _ => part.add(Vec::new()),
+                GroupReply::DescribeGroups(response) => part.complete(response.groups),
+                _ => part.complete(Vec::new()),
             }),
         );
     }
@@ -251,16 +250,16 @@ pub(super) fn delete(call: Call<'_>, request: DeleteGroupsRequest) {
         .map(|(group_id, error_code)| DeletableGroupResult { group_id, error_code })
         .collect();
     let responder = call.responder;
-    let gather = Gather::new(asked.len(), refused, move |results| {
+    let gathering = collect(asked.len(), refused, move |results| {
         responder.send(&DeleteGroupsResponse { results, ..Default::default() });
     });
     for (partition, groups) in asked {
-        let part = gather.part();
+        let part = gathering.clone();
         partition.coordinate(
             GroupRequest::DeleteGroups(groups),
             Box::new(move |reply| match reply {
-                GroupReply::DeleteGroups(response) => part.add(response.results),
-                _ => part.add(Vec::new()),
+                GroupReply::DeleteGroups(response) => part.complete(response.results),
+                _ => part.complete(Vec::new()),
             }),
         );
     }
@@ -272,7 +271,7 @@ pub(super) fn list(call: Call<'_>, request: ListGroupsRequest) {
     let partitions = image.topic(OFFSETS_TOPIC).map(|topic| call.node.registry().of_topic(topic.id));
     let partitions = partitions.unwrap_or_default();
     let responder = call.responder;
-    let gather = Gather::new(partitions.len(), Vec::new(), move |parts: Vec<ListGroupsResponse>| {
+    let gathering = collect(partitions.len(), Vec::new(), move |parts: Vec<ListGroupsResponse>| {
         let mut response = ListGroupsResponse::default();
         for part in parts {
             if part.error_code != ErrorCode::None {
@@ -283,12 +282,12 @@ pub(super) fn list(call: Call<'_>, request: ListGroupsRequest) {
         responder.send(&response);
     });
     for partition in partitions {
-        let part = gather.part();
+        let part = gathering.clone();
         partition.coordinate(
             GroupRequest::ListGroups(request.clone()),
             Box::new(move |reply| match reply {
-                GroupReply::ListGroups(response) => part.add(vec![response]),
-                _ => part.add(Vec::new()),
+                GroupReply::ListGroups(response) => part.complete(vec![response]),
+                _ => part.complete(Vec::new()),
             }),
         );
     }

@@ -3,8 +3,8 @@
 //! The coordinator keeps topics by name and id. Older requests name them, newer ones (version 10) give their ids, so
 //! each is completed from the image on the way in, and what the image does not know is refused here.
 
-use super::gather::Gather;
 use super::{Call, ask, partition_of};
+use crate::api::gathering::collect;
 use crate::partition::{GroupReply, GroupRequest};
 use highwater_core::ids::{PartitionIndex, TopicId};
 use highwater_core::metadata::{MetadataImage, Topic};
@@ -113,19 +113,19 @@ pub(in crate::api) fn offset_fetch(call: Call<'_>, request: OffsetFetchRequest) 
     }
     let responder = call.responder;
     let order: Vec<String> = groups.iter().map(|group| group.group_id.clone()).collect();
-    let gather = Gather::new(groups.len(), Vec::new(), move |mut groups: Vec<OffsetFetchResponseGroup>| {
+    let gathering = collect(groups.len(), Vec::new(), move |mut groups: Vec<OffsetFetchResponseGroup>| {
         groups.sort_by_key(|group| order.iter().position(|id| *id == group.group_id));
         responder.send(&fetched(groups, version));
     });
     for mut group in groups {
-        let part = gather.part();
+        let part = gathering.clone();
         let unknown = complete(&image, &mut group, version);
         let are_all_asked = group.topics.is_none();
         let image = image.clone();
         match partition_of(call.node, &group.group_id) {
             Err(error_code) => {
                 let group_id = group.group_id;
-                part.add(vec![OffsetFetchResponseGroup { group_id, error_code, ..Default::default() }]);
+                part.complete(vec![OffsetFetchResponseGroup { group_id, error_code, ..Default::default() }]);
             }
             Ok(partition) => partition.coordinate(
                 GroupRequest::OffsetFetch(group),
@@ -137,9 +137,9 @@ pub(in crate::api) fn offset_fetch(call: Call<'_>, request: OffsetFetchRequest) 
                         if answer.error_code == ErrorCode::None {
                             answer.topics.extend(unknown);
                         }
-                        part.add(vec![answer]);
+                        part.complete(vec![answer]);
                     }
-                    _ => part.add(Vec::new()),
+                    _ => part.complete(Vec::new()),
                 }),
             ),
         }
