@@ -42,7 +42,7 @@ pub(crate) struct Shared<S> {
 
 impl<S> Shared<S> {
     /// A moment on the server's clock.
-    fn instant(&self, at: Instant) -> highwater_core::time::Instant {
+    pub(crate) fn instant(&self, at: Instant) -> highwater_core::time::Instant {
         let nanos = at.saturating_duration_since(self.started).as_nanos();
         highwater_core::time::Instant::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub struct Counters {
     pub(crate) connections_accepted: AtomicU64,
     pub(crate) connections_refused: AtomicU64,
+    pub(crate) connections_throttled: AtomicU64,
     pub(crate) accept_errors: AtomicU64,
     pub(crate) bytes_in: AtomicU64,
     pub(crate) bytes_out: AtomicU64,
@@ -25,6 +26,8 @@ pub struct CountersSnapshot {
     pub connections_accepted: u64,
     /// Connections dropped at the door (`max.connections.per.ip`).
     pub connections_refused: u64,
+    /// Connections closed because their address connects too often.
+    pub connections_throttled: u64,
     /// Failures of accept itself, such as too many open files.
     pub accept_errors: u64,
     /// Bytes read from clients.
@@ -66,6 +69,7 @@ impl Counters {
             closed: std::array::from_fn(|kind| self.closed[kind].load(Relaxed)),
             connections_accepted: self.connections_accepted.load(Relaxed),
             connections_refused: self.connections_refused.load(Relaxed),
+            connections_throttled: self.connections_throttled.load(Relaxed),
             accept_errors: self.accept_errors.load(Relaxed),
             bytes_in: self.bytes_in.load(Relaxed),
             bytes_out: self.bytes_out.load(Relaxed),

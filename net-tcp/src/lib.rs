@@ -33,7 +33,7 @@ mod service;
 pub use api_table::{ApiRange, ApiTable};
 pub use close::CloseReason;
 pub use counters::{Counters, CountersSnapshot};
-pub use limits::Limits;
+pub use limits::{Limits, ListenerLimits};
 pub use listener::{Listen, SocketOptions, Stream, TcpListen};
 pub use reply::{FilePart, Part, Reply, ReplyQueue, Slot};
 pub use server::Server;

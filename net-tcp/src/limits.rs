@@ -1,5 +1,6 @@
 //! Every limit of the server side, in one place, with Kafka's defaults where Kafka has the limit.
 
+use highwater_core::config::QuotaWindow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -23,11 +24,35 @@ pub struct Limits {
     pub write_stall_max: Duration,
     /// Connections at once; beyond it new ones wait in the listen backlog (`max.connections`).
     pub connections_max: usize,
+    /// New connections per second; beyond it accepting waits (`max.connection.creation.rate`).
+    pub connections_per_second_max: usize,
+    /// Over which time that is measured (`quota.window.*`).
+    pub connection_rate_window: QuotaWindow,
+    /// Limits of single listeners, by name, beside those of all together.
+    pub listeners: BTreeMap<String, ListenerLimits>,
     /// Connections of one address at once; beyond it new ones are dropped (`max.connections.per.ip`).
     pub connections_per_ip_max: usize,
     /// Exceptions to [`Limits::connections_per_ip_max`] (`max.connections.per.ip.overrides`).
     pub connections_per_ip_overrides: BTreeMap<IpAddr, usize>,
 }
+
+/// What one listener may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenerLimits {
+    /// As [`Limits::connections_max`] (`listener.name.NAME.max.connections`).
+    pub connections_max: usize,
+    /// As [`Limits::connections_per_second_max`] (`listener.name.NAME.max.connection.creation.rate`).
+    pub connections_per_second_max: usize,
+}
+
+impl Default for ListenerLimits {
+    fn default() -> Self {
+        Self { connections_max: UNLIMITED, connections_per_second_max: UNLIMITED }
+    }
+}
+
+/// Kafka's largest number for any of these, and its default.
+pub(crate) const UNLIMITED: usize = i32::MAX as usize;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -38,14 +63,22 @@ impl Default for Limits {
             read_buffer_bytes_max: 64 << 10,
             idle_max: Duration::from_secs(600),
             write_stall_max: Duration::from_secs(600),
-            connections_max: i32::MAX as usize,
-            connections_per_ip_max: i32::MAX as usize,
+            connections_max: UNLIMITED,
+            connections_per_second_max: UNLIMITED,
+            connection_rate_window: QuotaWindow { count: 11, seconds: 1 },
+            listeners: BTreeMap::new(),
+            connections_per_ip_max: UNLIMITED,
             connections_per_ip_overrides: BTreeMap::new(),
         }
     }
 }
 
 impl Limits {
+    /// What this listener may have.
+    pub fn of_listener(&self, name: &str) -> ListenerLimits {
+        self.listeners.get(name).copied().unwrap_or_default()
+    }
+
     /// How many connections `ip` may have at once.
     pub fn connections_max_of(&self, ip: IpAddr) -> usize {
         self.connections_per_ip_overrides

@@ -94,10 +94,20 @@ impl<S: Service> Server<S> {
             let accepted = tokio::select! {
                 biased;
                 _ = stopping.wait_for(|stopping| *stopping) => return,
-                accepted = self.accept(&mut listener) => accepted,
+                accepted = self.accept(&mut listener, &name) => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => self.admit(stream, peer, &name),
+                Ok((stream, peer)) => {
+                    let pace = self.pace(&name);
+                    if !pace.is_zero() {
+                        tokio::select! {
+                            biased;
+                            _ = stopping.wait_for(|stopping| *stopping) => return,
+                            () = sleep(pace) => {}
+                        }
+                    }
+                    self.admit(stream, peer, &name);
+                }
                 Err(error) => {
                     self.counters().accept_errors.fetch_add(1, Relaxed);
                     tracing::warn!(listener = %name, %error, "accepting a connection failed");
@@ -125,20 +135,45 @@ impl<S: Service> Server<S> {
         }
     }
 
-    async fn accept<L: Listen>(&self, listener: &mut L) -> std::io::Result<(L::Stream, SocketAddr)> {
-        self.inner.admission.room(|| lock(&self.inner.limits).clone()).await;
+    async fn accept<L: Listen>(
+        &self,
+        listener: &mut L,
+        name: &str,
+    ) -> std::io::Result<(L::Stream, SocketAddr)> {
+        self.inner.admission.room(name, || lock(&self.inner.limits).clone()).await;
         listener.accept().await
+    }
+
+    /// How long a connection that was just accepted waits before it is let in, and all behind it.
+    fn pace(&self, listener: &Arc<str>) -> Duration {
+        let now = self.inner.shared.instant(Instant::now());
+        self.inner.admission.pace(now, listener, &lock(&self.inner.limits).clone())
     }
 
     fn admit<T: crate::Stream>(&self, stream: T, peer: SocketAddr, listener: &Arc<str>) {
         let limits = lock(&self.inner.limits).clone();
-        let Some(permit) = self.inner.admission.admit(peer.ip(), &limits) else {
+        let Some(permit) = self.inner.admission.admit(peer.ip(), listener, &limits) else {
             self.counters().connections_refused.fetch_add(1, Relaxed);
             if let Some(suppressed) = lock(&self.inner.close_log).spend(Instant::now()) {
                 tracing::warn!(%peer, suppressed, "connection dropped: max.connections.per.ip is reached");
             }
             return;
         };
+        if let Err(held) = self.inner.shared.service.admits(peer.ip()) {
+            self.counters().connections_throttled.fetch_add(1, Relaxed);
+            tracing::debug!(%peer, ?held, "connection comes too soon after others of its address and is closed");
+            let mut stopping = self.inner.stopping.subscribe();
+            tokio::spawn(async move {
+                // Closed late, so that a client that connects again at once is slowed down (KIP-612).
+                tokio::select! {
+                    biased;
+                    _ = stopping.wait_for(|stopping| *stopping) => {}
+                    () = sleep(held) => {}
+                }
+                drop((stream, permit));
+            });
+            return;
+        }
         let id = ConnId(self.inner.conn_id_next.fetch_add(1, Relaxed));
         let info = ConnInfo { id, peer, listener: listener.clone() };
         let server = self.clone();

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use highwater_core::time::Instant;
 use std::collections::VecDeque;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A connection's number, unique for the life of its server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -116,6 +117,11 @@ pub trait Service: Send + Sync + 'static {
 
     /// What is offered. Asked once per connection.
     fn api_table(&self) -> Arc<ApiTable>;
+
+    /// Whether an address may connect now. If not, the connection is closed after the time in the error.
+    fn admits(&self, _peer: IpAddr) -> Result<(), Duration> {
+        Ok(())
+    }
 
     /// A connection is there. `replies` is its queue for its whole life.
     fn connected(&self, conn: &ConnInfo, replies: &ReplyQueue) -> Self::State;

@@ -6,9 +6,10 @@ use crate::api::NodeService;
 use crate::log::LogError;
 use crate::node::{DRAIN_TIME_MAX, Node, NodeSetup, Platform, StartError};
 use highwater_core::config::BrokerConfig;
-use highwater_net_tcp::{Limits, Listen, Server};
+use highwater_net_tcp::{Limits, Listen, ListenerLimits, Server};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// A node that serves clients.
 #[derive(Debug)]
@@ -16,6 +17,7 @@ pub struct Broker {
     node: Arc<Node>,
     server: Server<NodeService>,
     accepting: Vec<tokio::task::JoinHandle<()>>,
+    following_settings: tokio::task::JoinHandle<()>,
 }
 
 impl Broker {
@@ -35,7 +37,8 @@ impl Broker {
                 tokio::spawn(async move { server.serve(&name, listener).await })
             })
             .collect();
-        Ok(Self { node, server, accepting })
+        let following_settings = tokio::spawn(follow_settings(node.broker_config_changes(), server.clone()));
+        Ok(Self { node, server, accepting, following_settings })
     }
 
     /// The node.
@@ -50,6 +53,7 @@ impl Broker {
 
     /// The orderly end: clients get the answers they wait for, everything is flushed, the directory is marked clean.
     pub async fn shutdown(self) -> Result<(), LogError> {
+        self.following_settings.abort();
         self.server.shutdown(DRAIN_TIME_MAX).await;
         for accepting in self.accepting {
             // It has ended, or panicked and said so.
@@ -59,9 +63,27 @@ impl Broker {
     }
 }
 
+/// Puts limits in force that are changed while the broker runs (KIP-226).
+async fn follow_settings(mut settings: watch::Receiver<Arc<BrokerConfig>>, server: Server<NodeService>) {
+    while settings.changed().await.is_ok() {
+        let config = settings.borrow_and_update().clone();
+        server.update_limits(limits(&config));
+    }
+}
+
 /// The limits of connections.
 fn limits(config: &BrokerConfig) -> Limits {
     let size = |value: i32| usize::try_from(value).unwrap_or(0);
+    let listeners = config.listener_limits.iter().map(|(name, own)| {
+        let none = ListenerLimits::default();
+        let own = ListenerLimits {
+            connections_max: own.connections_max.map_or(none.connections_max, size),
+            connections_per_second_max: own
+                .connection_creation_rate_max
+                .map_or(none.connections_per_second_max, size),
+        };
+        (name.clone(), own)
+    });
     let defaults = Limits::default();
     let idle_max = match config.connections_idle_ms_max {
         Some(ms) => Duration::from_millis(u64::try_from(ms).unwrap_or(0)),
@@ -72,6 +94,9 @@ fn limits(config: &BrokerConfig) -> Limits {
         idle_max,
         write_stall_max: idle_max.min(defaults.write_stall_max),
         connections_max: size(config.connections_max),
+        connections_per_second_max: size(config.connection_creation_rate_max),
+        connection_rate_window: config.quota_window,
+        listeners: listeners.collect(),
         connections_per_ip_max: size(config.connections_per_ip_max),
         connections_per_ip_overrides: config
             .connections_per_ip_overrides

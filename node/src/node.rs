@@ -137,7 +137,7 @@ pub struct Node {
     data_dir: Arc<DataDir>,
     meta_store: Arc<dyn MetaStore>,
     image: RwLock<Arc<MetadataImage>>,
-    broker_config: RwLock<Arc<BrokerConfig>>,
+    broker_config: watch::Sender<Arc<BrokerConfig>>,
     registry: Registry,
     controller: Arc<ControllerCell>,
     fetches: Arc<FetchHub>,
@@ -201,7 +201,7 @@ impl Node {
             halted: watch::Sender::new(None),
             timers_tasks: Mutex::default(),
             image: RwLock::new(image),
-            broker_config: RwLock::new(broker_config),
+            broker_config: watch::Sender::new(broker_config),
             config,
         });
         node.open_partitions()?;
@@ -315,14 +315,25 @@ impl Node {
 
     /// Puts a newer image in force.
     pub(crate) fn publish(&self, image: Arc<MetadataImage>) {
-        let broker_config = Arc::new(image.broker_config(self.config.node_id, &self.config.fixed));
-        *self.broker_config.write().unwrap_or_else(PoisonError::into_inner) = broker_config;
+        let broker_config = image.broker_config(self.config.node_id, &self.config.fixed);
+        self.broker_config.send_if_modified(|now| {
+            let is_other = **now != broker_config;
+            if is_other {
+                *now = Arc::new(broker_config);
+            }
+            is_other
+        });
         *self.image.write().unwrap_or_else(PoisonError::into_inner) = image;
     }
 
     /// The broker's effective settings.
     pub fn broker_config(&self) -> Arc<BrokerConfig> {
-        self.broker_config.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.broker_config.borrow().clone()
+    }
+
+    /// Tells when the broker's effective settings change.
+    pub fn broker_config_changes(&self) -> watch::Receiver<Arc<BrokerConfig>> {
+        self.broker_config.subscribe()
     }
 
     /// `fetch.max.bytes`.

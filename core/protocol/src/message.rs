@@ -35,6 +35,9 @@ pub trait Message: Field {
     /// The versions with compact lengths and tagged fields.
     const FLEXIBLE: VersionRange;
 
+    /// Tells the client how long it is throttled, if the message is an answer that can (KIP-219).
+    fn set_throttle_time_ms(&mut self, _throttle_time_ms: i32) {}
+
     /// The layout of a version.
     fn format(version: i16) -> Format {
         Format { version, flexible: Self::FLEXIBLE.contains(version) }

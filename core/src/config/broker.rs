@@ -4,6 +4,7 @@
 //! they run, so everything here can be resolved again when a dynamic setting changes.
 
 use super::layers::{ConfigMap, Layers};
+use super::schema::listener_setting;
 use super::value::{list, parse_boolean, parse_long};
 use super::{BROKER, InvalidValue};
 use std::collections::BTreeMap;
@@ -29,8 +30,6 @@ pub struct BrokerConfig {
     pub socket_send_buffer_bytes: i32,
     /// `socket.receive.buffer.bytes`; −1 leaves it to the operating system
     pub socket_receive_buffer_bytes: i32,
-    /// `socket.listen.backlog.size`
-    pub socket_backlog: i32,
     /// `max.connections`
     pub connections_max: i32,
     /// `max.connections.per.ip`
@@ -39,12 +38,10 @@ pub struct BrokerConfig {
     pub connections_per_ip_overrides: BTreeMap<IpAddr, i32>,
     /// `max.connection.creation.rate`: new connections per second
     pub connection_creation_rate_max: i32,
+    /// What single listeners may have, by their names in capitals
+    pub listener_limits: BTreeMap<String, ListenerLimits>,
     /// `connections.max.idle.ms`; negative in Kafka is never
     pub connections_idle_ms_max: Option<i64>,
-    /// `queued.max.requests`
-    pub queued_requests_max: i32,
-    /// `queued.max.request.bytes`
-    pub queued_request_bytes_max: Option<i64>,
     /// `request.timeout.ms`
     pub request_timeout_ms: i32,
     /// `max.request.partition.size.limit`: partitions in a DescribeTopicPartitions answer
@@ -73,8 +70,6 @@ pub struct BrokerConfig {
     pub disk_free_bytes_min: i64,
     /// `producer.id.expiration.ms`
     pub producer_id_expiration_ms: i32,
-    /// `producer.id.expiration.check.interval.ms`
-    pub producer_id_expiration_check_interval_ms: i32,
 
     /// The classic group coordinator's limits.
     pub group: GroupLimits,
@@ -92,6 +87,15 @@ pub struct BrokerConfig {
     pub broker_session_timeout_ms: i32,
     /// `broker.heartbeat.interval.ms`
     pub broker_heartbeat_interval_ms: i32,
+}
+
+/// What one listener may have beside the broker's own limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListenerLimits {
+    /// `listener.name.NAME.max.connections`
+    pub connections_max: Option<i32>,
+    /// `listener.name.NAME.max.connection.creation.rate`: new connections per second
+    pub connection_creation_rate_max: Option<i32>,
 }
 
 /// Limits of the classic group protocol.
@@ -156,7 +160,6 @@ impl BrokerConfig {
             request_bytes_max: read.int("socket.request.max.bytes"),
             socket_send_buffer_bytes: read.int("socket.send.buffer.bytes"),
             socket_receive_buffer_bytes: read.int("socket.receive.buffer.bytes"),
-            socket_backlog: read.int("socket.listen.backlog.size"),
             connections_max: read.int("max.connections"),
             connections_per_ip_max: read.int("max.connections.per.ip"),
             connections_per_ip_overrides: read
@@ -164,9 +167,8 @@ impl BrokerConfig {
                 .and_then(|text| per_ip_overrides(&text).ok())
                 .unwrap_or_default(),
             connection_creation_rate_max: read.int("max.connection.creation.rate"),
+            listener_limits: listener_limits(layers),
             connections_idle_ms_max: read.limit("connections.max.idle.ms"),
-            queued_requests_max: read.int("queued.max.requests"),
-            queued_request_bytes_max: read.limit("queued.max.request.bytes").filter(|bytes| *bytes > 0),
             request_timeout_ms: read.int("request.timeout.ms"),
             request_partitions_max: read.int("max.request.partition.size.limit"),
             fetch_bytes_max: read.int("fetch.max.bytes"),
@@ -180,7 +182,6 @@ impl BrokerConfig {
             replica_lag_ms_max: read.long("replica.lag.time.max.ms"),
             disk_free_bytes_min: read.long("highwater.disk.free.bytes.min"),
             producer_id_expiration_ms: read.int("producer.id.expiration.ms"),
-            producer_id_expiration_check_interval_ms: read.int("producer.id.expiration.check.interval.ms"),
             group: GroupLimits::resolve(&read),
             offsets: OffsetsConfig::resolve(&read),
             quota_window: read.window("quota.window.num", "quota.window.size.seconds"),
@@ -280,6 +281,34 @@ impl Reader<'_> {
     }
 }
 
+/// The settings that have an effect for one listener.
+pub const LISTENER_LIMITS: [&str; 2] = ["max.connections", "max.connection.creation.rate"];
+
+/// The limits that are given for single listeners (KIP-402, KIP-612).
+fn listener_limits(layers: &Layers<'_>) -> BTreeMap<String, ListenerLimits> {
+    let mut limits: BTreeMap<String, ListenerLimits> = BTreeMap::new();
+    // The strongest last.
+    for map in [layers.fixed, layers.dynamic_default, layers.dynamic] {
+        for (name, text) in map {
+            let Some((listener, setting)) = listener_setting(name) else { continue };
+            let value = || {
+                let definition = BROKER.definition(setting)?;
+                definition.validate(text).ok()?;
+                i32::try_from(parse_long(text)?).ok()
+            };
+            if !LISTENER_LIMITS.contains(&setting) {
+                continue;
+            }
+            let of = limits.entry(listener.to_ascii_uppercase()).or_default();
+            match setting {
+                "max.connections" => of.connections_max = value(),
+                _ => of.connection_creation_rate_max = value(),
+            }
+        }
+    }
+    limits
+}
+
 /// `address:count` pairs; the last colon divides, so that IPv6 addresses need no brackets.
 fn per_ip_overrides(text: &str) -> Result<BTreeMap<IpAddr, i32>, InvalidValue> {
     let pair = |word: &str| {
@@ -319,7 +348,6 @@ mod tests {
         assert_eq!((config.num_partitions, config.default_replication_factor), (1, 1));
         assert_eq!(config.request_bytes_max, 100 << 20);
         assert_eq!((config.connections_max, config.connections_idle_ms_max), (i32::MAX, Some(600_000)));
-        assert_eq!(config.queued_request_bytes_max, None);
         assert_eq!(config.offsets.retention_ms, 7 * 24 * 3_600_000);
         assert_eq!(config.offsets.topic_partitions, 50);
         assert_eq!(config.group.initial_rebalance_delay_ms, 3000);
@@ -335,6 +363,21 @@ mod tests {
         let expect = expect.map(|(ip, n)| (ip.parse().expect("an address"), n));
         assert_eq!(config.connections_per_ip_overrides, BTreeMap::from(expect));
         assert!(with(&[("max.connections.per.ip.overrides", "here:5")], BrokerConfig::validate).is_err());
+    }
+
+    #[test]
+    fn listeners_have_limits_of_their_own() {
+        let fixed = map(&[
+            ("listener.name.outside.max.connections", "5"),
+            ("listener.name.outside.max.connection.creation.rate", "7"),
+            ("max.connections", "9"),
+        ]);
+        let (empty, dynamic) = (ConfigMap::new(), map(&[("listener.name.OUTSIDE.max.connections", "6")]));
+        let config =
+            BrokerConfig::resolve(&Layers { dynamic: &dynamic, dynamic_default: &empty, fixed: &fixed });
+        let expect = ListenerLimits { connections_max: Some(6), connection_creation_rate_max: Some(7) };
+        assert_eq!(config.listener_limits, BTreeMap::from([("OUTSIDE".to_owned(), expect)]));
+        assert_eq!(config.connections_max, 9);
     }
 
     #[test]

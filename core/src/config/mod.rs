@@ -14,7 +14,7 @@ mod tables;
 mod topic;
 mod value;
 
-pub use broker::{BrokerConfig, GroupLimits, OffsetsConfig, QuotaWindow};
+pub use broker::{BrokerConfig, GroupLimits, LISTENER_LIMITS, ListenerLimits, OffsetsConfig, QuotaWindow};
 pub use definition::{Class, Definition, Importance, Kind, Update, Valid};
 pub use layers::{ConfigMap, ConfigSource, Layers, Synonym, Value};
 pub use schema::{BROKER, GROUP, Schema, TOPIC, UnknownName};

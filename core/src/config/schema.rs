@@ -55,7 +55,7 @@ impl Schema {
         self.tables
             .iter()
             .find_map(|table| table.binary_search_by(|d| d.name.cmp(name)).ok().map(|at| &table[at]))
-            .or_else(|| self.definition(listener_setting(name)?))
+            .or_else(|| self.definition(listener_setting(name)?.1))
     }
 
     /// The setting of this name, or an error with the name that was probably meant.
@@ -68,9 +68,10 @@ impl Schema {
     }
 }
 
-fn listener_setting(name: &str) -> Option<&str> {
+/// The listener and the setting in `listener.name.LISTENER.SETTING`.
+pub(super) fn listener_setting(name: &str) -> Option<(&str, &str)> {
     let (listener, setting) = name.strip_prefix("listener.name.")?.split_once('.')?;
-    (!listener.is_empty() && !setting.starts_with("listener.name.")).then_some(setting)
+    (!listener.is_empty() && !setting.starts_with("listener.name.")).then_some((listener, setting))
 }
 
 #[cfg(test)]

@@ -60,6 +60,11 @@ impl QuotaTable {
         self.users.is_empty() && self.ips.is_empty()
     }
 
+    /// Whether anybody has a limit of this kind.
+    pub fn has(&self, kind: QuotaKind) -> bool {
+        self.users.values().chain(self.ips.values()).any(|values| values.contains_key(&kind))
+    }
+
     /// The limit for a user's client; the first of Kafka's eight levels that says one (KIP-55).
     pub fn limit(&self, kind: QuotaKind, user: &str, client: &str) -> Option<Limit> {
         if self.users.is_empty() {

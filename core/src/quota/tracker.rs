@@ -89,8 +89,7 @@ impl Quotas {
 
     /// Records the time that a client's request took from a handler. Nobody waits longer than a window for this.
     pub fn record_request(&mut self, now: Instant, client: Client<'_>, took: Duration) -> Duration {
-        let longest = Duration::from_secs(u64::try_from(self.window.seconds).unwrap_or(1));
-        self.record(now, QuotaKind::Request, client, took.as_secs_f64() * 100.0).min(longest)
+        self.record(now, QuotaKind::Request, client, took.as_secs_f64() * 100.0).min(self.window_length())
     }
 
     /// Takes back what was recorded for an answer that is not sent: a throttled fetch gets an empty one (KIP-219).
@@ -100,12 +99,21 @@ impl Quotas {
         }
     }
 
-    /// Records that an address connected.
-    pub fn record_connection(&mut self, now: Instant, address: IpAddr) -> Duration {
-        let limit = self.table.ip_limit(address);
-        limit.map_or(Duration::ZERO, |limit| {
-            self.record_against(now, QuotaKind::ConnectionCreation, limit, 1.0)
-        })
+    /// Records that an address connects. One that comes too soon is not let in, does not count, and is closed after
+    /// the time in the error, a window at most (KIP-612).
+    pub fn admit_connection(&mut self, now: Instant, address: IpAddr) -> Result<(), Duration> {
+        let address = address.to_canonical();
+        let Some(limit) = self.table.ip_limit(address) else { return Ok(()) };
+        let wait = self.record_against(now, QuotaKind::ConnectionCreation, limit.clone(), 1.0);
+        if wait.is_zero() {
+            return Ok(());
+        }
+        self.record_against(now, QuotaKind::ConnectionCreation, limit, -1.0);
+        Err(wait.min(self.window_length()))
+    }
+
+    fn window_length(&self) -> Duration {
+        Duration::from_secs(u64::try_from(self.window.seconds).unwrap_or(1))
     }
 
     /// Whether a client may make or delete this many partitions: if so they are recorded, else the error says
@@ -221,6 +229,20 @@ mod tests {
         assert_eq!(quotas.admit_mutations(at(0), client("c"), 30.0), Ok(()), "one overdraws it");
         assert_eq!(quotas.admit_mutations(at(0), client("c"), 1.0), Err(Duration::from_secs(30)));
         assert_eq!(quotas.admit_mutations(at(30_000), client("c"), 1.0), Ok(()));
+    }
+
+    #[test]
+    fn an_address_that_connects_too_often_is_held_off_and_then_let_in() {
+        let mut quotas = quotas(&[("ip", None)], "connection_creation_rate", 2.0);
+        let [one, other]: [IpAddr; 2] = ["10.0.0.1", "10.0.0.2"].map(|ip| ip.parse().expect("an address"));
+        for _ in 0..20 {
+            assert_eq!(quotas.admit_connection(at(0), one), Ok(()));
+        }
+        assert_eq!(quotas.admit_connection(at(0), one), Err(Duration::from_millis(500)));
+        let mapped = "::ffff:10.0.0.1".parse().expect("an address");
+        assert!(quotas.admit_connection(at(0), mapped).is_err(), "the same address, written otherwise");
+        assert_eq!(quotas.admit_connection(at(0), other), Ok(()), "each address by itself");
+        assert_eq!(quotas.admit_connection(at(10_600), one), Ok(()), "who was held off did not count");
     }
 
     #[test]

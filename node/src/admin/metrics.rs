@@ -92,6 +92,8 @@ impl Page<'_> {
         self.counter("highwater_connections_accepted", "Connections accepted", seen.connections_accepted)?;
         let refused = seen.connections_refused;
         self.counter("highwater_connections_refused", "Connections over max.connections.per.ip", refused)?;
+        let throttled = seen.connections_throttled;
+        self.counter("highwater_connections_throttled", "Connections over a quota of new ones", throttled)?;
         let by_reason = (0..CloseReason::KINDS).map(|kind| (CloseReason::kind_name(kind), seen.closed[kind]));
         self.counters("highwater_connections_closed", "Ends of connections", "reason", by_reason)?;
         self.counter(

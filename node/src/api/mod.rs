@@ -23,13 +23,16 @@ pub use fetch::FetchHub;
 pub use responder::Responder;
 
 use crate::node::Node;
+use crate::throttle::HandlerTime;
 use highwater_core::time::Instant;
 use highwater_net_tcp::{ApiTable, CloseReason, ConnCtx, ConnInfo, ReplyQueue, Request, Requests, Service};
 use highwater_protocol::messages::ApiVersionsRequest;
 use highwater_protocol::{
     ApiKey, ErrorCode, Features, Reader, RequestBody, ResponseHeader, api_versions_response,
 };
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What the node keeps for a connection.
 #[derive(Debug, Default)]
@@ -93,7 +96,10 @@ impl NodeService {
         let key = ApiKey::from_code(header.api_key).expect("the table offers declared keys only");
         let version = header.api_version;
         let shape = ResponseHeader { key, version, correlation_id: header.correlation_id };
-        let responder = Responder::new(replies, slot, shape);
+        let throttles = self.node.throttles();
+        let timed =
+            throttles.are_requests_timed().then(|| HandlerTime::begin(&self.node, header.client_id.clone()));
+        let responder = Responder::new(replies, slot, shape).timed(timed.clone());
         let mut reader = Reader::new(&body);
         match RequestBody::decode(&mut reader, key, version) {
             Ok(body) => {
@@ -112,6 +118,9 @@ impl NodeService {
             }
             Err(error) => responder.refuse(format!("{} version {version}: {error}", key.name())),
         }
+        if let Some(timed) = timed {
+            timed.end();
+        }
     }
 }
 
@@ -120,6 +129,10 @@ impl Service for NodeService {
 
     fn api_table(&self) -> Arc<ApiTable> {
         self.table.clone()
+    }
+
+    fn admits(&self, peer: IpAddr) -> Result<(), Duration> {
+        self.node.throttles().admit_connection(self.node.clock().mono(), peer)
     }
 
     fn connected(&self, _conn: &ConnInfo, _replies: &ReplyQueue) -> ConnState {

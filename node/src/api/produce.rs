@@ -19,6 +19,7 @@ use highwater_protocol::messages::{
 use highwater_protocol::produce::{ProduceResponseWriter, ProduceView};
 use highwater_protocol::topics::{InTopic, TopicRef};
 use highwater_protocol::{ErrorCode, Uuid};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -47,7 +48,7 @@ pub(super) fn handle(call: Call<'_>, request: &ProduceView) {
             Ok((partition, batch)) => partition.produce(batch, acks, || {
                 let pending = waiting.get_or_insert_with(Gathering::new).clone();
                 pending.expect_one();
-                Waiter::Produced(Box::new(move |result| pending.complete(index, result)))
+                Waiter::Produced(Box::new(move |result| pending.complete((index, result))))
             }),
             Err(refusal) => {
                 call.node.counters().produce_errors.fetch_add(1, Relaxed);
@@ -201,7 +202,8 @@ struct Finish {
 }
 
 impl Finish {
-    fn send(self, answers: Answers) {
+    fn send(mut self, answers: Answers) {
+        self.throttle = self.throttle.max(self.responder.handler_throttle());
         if self.is_silent {
             return match answers.first_error() {
                 None => self.responder.silent(self.throttle),

@@ -1,9 +1,11 @@
 //! Where one request's answer goes, and in which shape its client expects it.
 
 use crate::controller::NotController;
+use crate::throttle::HandlerTime;
 use bytes::Bytes;
 use highwater_net_tcp::{Part, Reply, ReplyQueue, Slot};
 use highwater_protocol::{EncodeError, Message, ResponseHeader};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The length in front of an encoded frame, which the connection writes itself.
@@ -17,12 +19,25 @@ pub struct Responder {
     replies: ReplyQueue,
     slot: Slot,
     header: ResponseHeader,
+    /// Only while somebody has a quota of handler time.
+    handler_time: Option<Arc<HandlerTime>>,
 }
 
 impl Responder {
     /// The answer to the request in `slot`.
     pub fn new(replies: &ReplyQueue, slot: Slot, header: ResponseHeader) -> Self {
-        Self { replies: replies.clone(), slot, header }
+        Self { replies: replies.clone(), slot, header, handler_time: None }
+    }
+
+    /// The same, throttled by the time that its handler takes.
+    pub fn timed(self, handler_time: Option<Arc<HandlerTime>>) -> Self {
+        Self { handler_time, ..self }
+    }
+
+    /// How long the client is to wait for the handler time that this request took. Asked once, by whoever sends a
+    /// frame that it encodes itself.
+    pub fn handler_throttle(&self) -> Duration {
+        self.handler_time.as_ref().map_or(Duration::ZERO, |time| time.throttle())
     }
 
     /// What stands before the answer.
@@ -41,13 +56,13 @@ impl Responder {
     }
 
     /// Answers.
-    pub fn send(self, body: &impl Message) {
+    pub fn send(self, body: &(impl Message + Clone)) {
         self.send_throttled(body, Duration::ZERO);
     }
 
     /// Answers with what the controller planned. If it is another node by now, the connection is closed, as when a
     /// controller dies: the client asks again, and the answer to that tells whether it was done.
-    pub fn send_planned(self, planned: Result<impl Message, NotController>) {
+    pub fn send_planned(self, planned: Result<impl Message + Clone, NotController>) {
         match planned {
             Ok(body) => self.send(&body),
             Err(error) => self.refuse(error.to_string()),
@@ -55,9 +70,16 @@ impl Responder {
     }
 
     /// Answers at once and mutes the connection for `throttle` (KIP-219), which the body must carry itself.
-    pub fn send_throttled(self, body: &impl Message, throttle: Duration) {
-        let frame = self.header.frame(body);
-        self.send_frame(frame, throttle);
+    pub fn send_throttled(self, body: &(impl Message + Clone), throttle: Duration) {
+        let by_time = self.handler_throttle();
+        if by_time <= throttle {
+            let frame = self.header.frame(body);
+            return self.send_frame(frame, throttle);
+        }
+        let mut body = body.clone();
+        body.set_throttle_time_ms(i32::try_from(by_time.as_millis()).unwrap_or(i32::MAX));
+        let frame = self.header.frame(&body);
+        self.send_frame(frame, by_time);
     }
 
     /// Answers with a whole frame, its length first.

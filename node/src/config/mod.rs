@@ -13,7 +13,8 @@ pub use explain::{Explanation, TopicSetting, explain, topic_settings};
 pub use listeners::{HostPort, Listener};
 
 use highwater_core::config::{
-    BROKER, BrokerConfig, Class, ConfigMap, Layers, TOPIC, Value, list, parse_long, topic_synonyms,
+    BROKER, BrokerConfig, Class, ConfigMap, LISTENER_LIMITS, Layers, TOPIC, Value, list, parse_long,
+    topic_synonyms,
 };
 use highwater_core::ids::BrokerId;
 use std::collections::BTreeMap;
@@ -209,6 +210,13 @@ impl Loader {
                 Err(error) => self.errors.push(format!("{origin}: {error}")),
                 Ok(()) if definition.class == Class::Accepted => {
                     self.warnings.push(format!("{origin}: {name} is accepted, but has no effect yet"));
+                }
+                // What holds for a listener is found under the setting's own name.
+                Ok(()) if name != definition.name && !LISTENER_LIMITS.contains(&definition.name) => {
+                    self.warnings.push(format!(
+                        "{origin}: {} has no effect for a single listener, so {name} has none",
+                        definition.name
+                    ));
                 }
                 Ok(()) => {}
             }

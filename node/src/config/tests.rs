@@ -23,6 +23,19 @@ fn no_configuration_is_a_configuration() {
 }
 
 #[test]
+fn what_has_no_effect_is_told() {
+    let loader = Loader::new()
+        .set_argument("queued.max.request.bytes=1000000")
+        .set_argument("listener.name.plaintext.max.connections=7")
+        .set_argument("listener.name.plaintext.num.partitions=3");
+    let config = loader.finish().expect("all of it is valid");
+    let [first, second] = config.warnings.as_slice() else { panic!("{:?}", config.warnings) };
+    assert!(first.contains("num.partitions has no effect for a single listener"), "{first}");
+    assert!(second.contains("queued.max.request.bytes is accepted, but has no effect yet"), "{second}");
+    assert_eq!(config.broker.listener_limits["PLAINTEXT"].connections_max, Some(7));
+}
+
+#[test]
 fn kafkas_own_server_properties_are_taken() {
     let config = properties(
         "process.roles=broker,controller\nnode.id=3\ncontroller.quorum.bootstrap.servers=localhost:9093\n\

@@ -8,10 +8,11 @@ use highwater_net_tcp::client::{ClientError, ClientOptions, Connection, TcpDial}
 use highwater_protocol::messages::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, DescribeConfigsRequest,
     DescribeConfigsResource, FetchPartition, FetchRequest, FetchTopic, FindCoordinatorRequest,
-    JoinGroupRequest, JoinGroupRequestProtocol, MetadataRequest, OffsetCommitRequest,
-    OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetFetchRequest, OffsetFetchRequestGroup,
-    OffsetFetchRequestTopics, PartitionData, PartitionProduceData, PartitionProduceResponse, ProduceRequest,
-    SyncGroupRequest, SyncGroupRequestAssignment, TopicProduceData,
+    IncrementalAlterConfigsRequest, IncrementalAlterConfigsRequestAlterableConfig,
+    IncrementalAlterConfigsRequestResource, JoinGroupRequest, JoinGroupRequestProtocol, MetadataRequest,
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetFetchRequest,
+    OffsetFetchRequestGroup, OffsetFetchRequestTopics, PartitionData, PartitionProduceData,
+    PartitionProduceResponse, ProduceRequest, SyncGroupRequest, SyncGroupRequestAssignment, TopicProduceData,
 };
 use highwater_protocol::{ErrorCode, Request};
 use std::collections::BTreeMap;
@@ -93,6 +94,23 @@ impl Client {
         let answer = self.send(&request).await.expect("metadata");
         let own = answer.topics.into_iter().filter(|topic| !topic.is_internal);
         own.map(|topic| (topic.name.expect("asked by name"), topic.partitions.len())).collect()
+    }
+
+    /// Sets a setting of all brokers.
+    pub(crate) async fn set_broker_config(&self, name: &str, value: &str) {
+        let config = IncrementalAlterConfigsRequestAlterableConfig {
+            name: name.to_owned(),
+            config_operation: 0,
+            value: Some(value.to_owned()),
+        };
+        let resource = IncrementalAlterConfigsRequestResource {
+            resource_type: 4,
+            resource_name: String::new(),
+            configs: vec![config],
+        };
+        let request = IncrementalAlterConfigsRequest { resources: vec![resource], ..Default::default() };
+        let answer = self.send(&request).await.expect("an answer");
+        assert_eq!(answer.responses[0].error_code, ErrorCode::None);
     }
 
     /// A topic's setting.

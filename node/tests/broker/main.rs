@@ -7,6 +7,7 @@ mod damage;
 mod disk_full;
 mod harness;
 mod producer;
+mod quotas;
 mod recovery;
 mod requests;
 mod serving;

@@ -103,10 +103,19 @@ fn whole_message(declaration: &Declaration) -> TokenStream {
             }
         }
     });
+    let has_throttle_time = declaration.fields.iter().any(|field| field.name == "throttle_time_ms");
+    let throttle_time = has_throttle_time.then(|| {
+        quote! {
+            fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+                self.throttle_time_ms = throttle_time_ms;
+            }
+        }
+    });
     quote! {
         impl ::highwater_protocol::Message for #name {
             const VERSIONS: ::highwater_protocol::schema::VersionRange = #versions;
             const FLEXIBLE: ::highwater_protocol::schema::VersionRange = #flexible;
+            #throttle_time
         }
         #request
     }

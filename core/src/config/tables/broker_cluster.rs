@@ -142,7 +142,7 @@ definitions! {
     "replica.fetch.wait.max.ms", Int, Some("500"), Valid::Any, High, ReadOnly, Accepted,
         "The maximum wait time for each fetcher request issued by follower replicas.";
     "replica.high.watermark.checkpoint.interval.ms", Long, Some("5000"),
-        Valid::Any, High, ReadOnly, Implemented,
+        Valid::Any, High, ReadOnly, Accepted,
         "The frequency with which the high watermark is saved out to disk.";
     "replica.lag.time.max.ms", Long, Some("30000"), Valid::Any, High, ReadOnly, Accepted,
         "If a follower hasn't sent any fetch requests or hasn't consumed up to the leader's log end offset \

@@ -180,7 +180,7 @@ definitions! {
          when 1) this retention period has elapsed after the consumer group loses all its consumers (i.e. \
          becomes empty); 2) this retention period has elapsed since the last time an offset is committed \
          for the partition and the group is no longer subscribed to the corresponding topic.";
-    "offsets.topic.compression.codec", Int, Some("0"), Valid::Any, High, ReadOnly, Implemented,
+    "offsets.topic.compression.codec", Int, Some("0"), Valid::Any, High, ReadOnly, Accepted,
         "Compression codec for the offsets topic - compression may be used to achieve \"atomic\" commits.";
     "offsets.topic.num.partitions", Int, Some("50"), Valid::AtLeast(1), High, ReadOnly, Implemented,
         "The number of partitions for the offset commit topic (should not change after deployment).";

@@ -142,7 +142,7 @@ definitions! {
         "The number of threads per data directory to be used for log recovery at startup and flushing at \
          shutdown.";
     "producer.id.expiration.check.interval.ms", Int, Some("600000"),
-        Valid::AtLeast(1), Low, ReadOnly, Implemented,
+        Valid::AtLeast(1), Low, ReadOnly, Accepted,
         "The interval at which to remove producer IDs that have expired due to producer.id.expiration.ms \
          passing.";
     "producer.id.expiration.ms", Int, Some("86400000"), Valid::AtLeast(1), Low, ClusterWide, Implemented,

@@ -77,15 +77,15 @@ definitions! {
         "The default number of log partitions per topic.";
     "producer.purgatory.purge.interval.requests", Int, Some("1000"), Valid::Any, Medium, ReadOnly, Accepted,
         "The purge interval (in number of requests) of the producer request purgatory.";
-    "queued.max.request.bytes", Long, Some("-1"), Valid::Any, Medium, ReadOnly, Implemented,
+    "queued.max.request.bytes", Long, Some("-1"), Valid::Any, Medium, ReadOnly, Accepted,
         "The number of queued bytes allowed before no more requests are read.";
-    "queued.max.requests", Int, Some("500"), Valid::AtLeast(1), High, ReadOnly, Implemented,
+    "queued.max.requests", Int, Some("500"), Valid::AtLeast(1), High, ReadOnly, Accepted,
         "The number of queued requests allowed for data-plane, before blocking the network threads.";
     "quota.window.num", Int, Some("11"), Valid::AtLeast(1), Low, ReadOnly, Implemented,
         "The number of samples to retain in memory for client quotas.";
     "quota.window.size.seconds", Int, Some("1"), Valid::AtLeast(1), Low, ReadOnly, Implemented,
         "The time span of each sample for client quotas.";
-    "request.timeout.ms", Int, Some("30000"), Valid::Any, High, ReadOnly, Implemented,
+    "request.timeout.ms", Int, Some("30000"), Valid::Any, High, ReadOnly, Accepted,
         "The configuration controls the maximum amount of time the client will wait for the response of a \
          request.";
     "server.max.startup.time.ms", Long, Some("9223372036854775807"),
@@ -95,7 +95,7 @@ definitions! {
         "The maximum amount of time the client will wait for the socket connection to be established.";
     "socket.connection.setup.timeout.ms", Long, Some("10000"), Valid::Any, Medium, ReadOnly, Accepted,
         "The amount of time the client will wait for the socket connection to be established.";
-    "socket.listen.backlog.size", Int, Some("50"), Valid::AtLeast(1), Medium, ReadOnly, Implemented,
+    "socket.listen.backlog.size", Int, Some("50"), Valid::AtLeast(1), Medium, ReadOnly, Accepted,
         "The maximum number of pending connections on the socket.";
     "socket.receive.buffer.bytes", Int, Some("102400"), Valid::Any, High, ReadOnly, Implemented,
         "The SO_RCVBUF buffer of the socket server sockets.";

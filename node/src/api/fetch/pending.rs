@@ -256,16 +256,17 @@ impl Pending {
             return response::send_error(responder, code);
         }
         let is_committed_only = self.isolation == Isolation::ReadCommitted;
-        let throttle = self.throttle(&mut answers);
+        let throttle = self.throttle(&responder, &mut answers);
         response::send(responder, session_id, answers, is_committed_only, throttle);
     }
 
     /// Counts what is about to be sent. A client over its quota gets no records now: it comes again after the time.
-    fn throttle(&self, answers: &mut [PartitionAnswer]) -> Duration {
+    fn throttle(&self, responder: &Responder, answers: &mut [PartitionAnswer]) -> Duration {
         let bytes: usize = answers.iter().map(|a| a.outcome.as_ref().map_or(0, |f| f.plan.bytes)).sum();
         let (now, client_id) = (self.node.clock().mono(), self.client_id.as_deref().unwrap_or_default());
         let throttles = self.node.throttles();
-        let throttle = throttles.bytes(now, QuotaKind::Fetch, client_id, bytes as u64);
+        let by_bytes = throttles.bytes(now, QuotaKind::Fetch, client_id, bytes as u64);
+        let throttle = by_bytes.max(responder.handler_throttle());
         if throttle.is_zero() {
             self.node.counters().bytes_out.fetch_add(bytes as u64, Relaxed);
         } else {
