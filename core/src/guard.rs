@@ -99,6 +99,8 @@ guards! {
     LogNamesOnceSynced,
     /// A checkpoint of derived state is used only on the log that it was made of (O15).
     SnapshotFitsLog,
+    /// Batches that an index leads to are those that were appended to this very segment (O41).
+    IndexSpan,
     /// The page cache counts as kept only since all logs were recovered on it.
     PageCacheAfterRecovery,
     // -- coordinators

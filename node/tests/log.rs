@@ -566,3 +566,63 @@ fn a_deleted_log_makes_room_for_another_of_its_name() {
     let error = house.try_open().unwrap_err();
     assert!(error.to_string().contains("belongs to topic id"), "{error}");
 }
+
+/// The log of another partition of the same shape: the same offsets and sizes, other records.
+fn neighbour(house: &House) -> Log {
+    let tp = TopicPartition { partition: PartitionIndex(1), ..TP };
+    let (mut log, _) = house.dir().open_log("t", tp, house.config.clone(), Timestamp(0)).unwrap();
+    while log.end().0 < 100 {
+        let at = 5000 + log.end().0;
+        append(&mut log, 0, &[at, at + 1]).unwrap();
+    }
+    log
+}
+
+/// Puts a file of the other partition in the place of this one's.
+fn misdirect(house: &House, name: &str) {
+    let other = house.root.path().join("data/t-1").join(name);
+    std::fs::copy(other, house.file(name)).unwrap();
+}
+
+fn cause_of(result: Result<impl std::fmt::Debug, LogError>) -> String {
+    match result {
+        Err(LogError::Corrupt(corruption)) => corruption.to_string(),
+        other => panic!("batches of another partition pass for this one's: {other:?}"),
+    }
+}
+
+#[test]
+fn a_finished_segment_of_another_partition_is_refused_when_it_is_read() {
+    let mut house = House::new(small_segments());
+    let (mut log, _) = house.open();
+    fill(&mut log, 100);
+    let second = log.segments().nth(1).unwrap();
+    neighbour(&house).close().unwrap();
+    house.close(log);
+    misdirect(&house, &format!("{:020}.log", second.base.0));
+    let (log, _) = house.open();
+    let read = |from: Offset| log.read(from, 1 << 20, from.plus(2), true);
+    // Behind the last entry of an index nothing is known; all before it is.
+    for from in (second.base.0..second.end.0 - 4).step_by(2) {
+        let cause = cause_of(read(Offset(from)));
+        assert!(cause.contains("are not those that were appended here"), "{cause}");
+    }
+    assert_eq!(offsets(&log, 0, 1 << 20, second.base.0), (0..second.base.0).collect::<Vec<_>>());
+    let third = second.end.0;
+    assert_eq!(offsets(&log, third, 1 << 20, 100), (third..100).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_active_segment_of_another_partition_is_refused_at_the_start() {
+    let mut house = House::new(LogConfig { index_interval_bytes: 200, ..LogConfig::default() });
+    let (mut log, _) = house.open();
+    fill(&mut log, 100);
+    neighbour(&house).close().unwrap();
+    house.close(log);
+    misdirect(&house, "00000000000000000000.log");
+    let cause = cause_of(house.try_open());
+    assert!(cause.contains("are not those that were appended here"), "{cause}");
+    misdirect(&house, "00000000000000000000.index");
+    let cause = cause_of(house.try_open());
+    assert!(cause.contains("this is the index of partition 1"), "{cause}");
+}

@@ -3,7 +3,8 @@
 //! One file serves Kafka's offset and time index. It can always be rebuilt from the segment, so it is written
 //! lazily and never synced for safety; entries are checked one by one when they are read, and a bad one only
 //! costs a longer scan. Each entry also carries a checksum over the identity of the batches since the entry
-//! before it, because a batch's own CRC covers neither offset, epoch nor partition (ST-07).
+//! before it, because a batch's own CRC covers neither offset, epoch nor partition (ST-07): whoever is led
+//! through a span by the index holds the span's batches against it ([`SpanCheck`]).
 //!
 //! ```text
 //! header (64): "HWINDEX1" | topic id 16 | partition 4 | base offset 8 | generation 8 | zeroes 16 | CRC 4
@@ -15,14 +16,15 @@ use super::error::LogError;
 use super::file::{OpenFiles, SegmentFile};
 use crate::disk::{Disk, read_exact_at};
 use highwater_core::batch::{BatchHeader, crc32c};
-use highwater_core::ids::{LeaderEpoch, Offset, TopicPartition};
+use highwater_core::guard;
+use highwater_core::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition};
 use highwater_core::time::Timestamp;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"HWINDEX1";
-const HEADER_BYTES: usize = 64;
+pub(super) const HEADER_BYTES: usize = 64;
 const ENTRY_BYTES: usize = 32;
 
 /// How many entries wait in memory before they are written: a page of the file.
@@ -48,6 +50,18 @@ impl IndexIdentity {
         let crc = crc32c(&out[..60]);
         out[60..].copy_from_slice(&crc.to_be_bytes());
         out
+    }
+
+    /// The identity in a file's header, if it is whole.
+    fn decode(bytes: &[u8; HEADER_BYTES]) -> Option<Self> {
+        let topic_id = TopicId(field(bytes, 8));
+        let partition = PartitionIndex(i32::from_be_bytes(field(bytes, 24)));
+        let identity = Self {
+            partition: TopicPartition { topic_id, partition },
+            base: Offset(i64::from_be_bytes(field(bytes, 28))),
+            generation: u64::from_be_bytes(field(bytes, 36)),
+        };
+        (identity.encode() == *bytes).then_some(identity)
     }
 
     /// What every checksum of this index starts from.
@@ -104,6 +118,105 @@ fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 struct Span {
     from: u32,
     crc: u32,
+}
+
+impl Span {
+    fn add(&mut self, header: &BatchHeader) {
+        let mut identity = [0; 20];
+        identity[..4].copy_from_slice(&self.crc.to_be_bytes());
+        identity[4..12].copy_from_slice(&header.base_offset.0.to_be_bytes());
+        identity[12..16].copy_from_slice(&header.leader_epoch.0.to_be_bytes());
+        identity[16..].copy_from_slice(&header.crc.to_be_bytes());
+        self.crc = crc32c(&identity);
+    }
+}
+
+/// Holds the batches between two entries of an index against the later one's checksum.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SpanCheck {
+    span: Span,
+    until: u32,
+    expected: u32,
+}
+
+impl SpanCheck {
+    fn new(seed: u32, from: u32, until: &IndexEntry) -> Self {
+        Self { span: Span { from, crc: seed }, until: until.position, expected: until.span_crc }
+    }
+
+    /// Where the span begins.
+    pub(super) fn from(&self) -> u64 {
+        u64::from(self.span.from)
+    }
+
+    /// Whether a batch at this position lies in the span.
+    pub(super) fn covers(&self, position: u64) -> bool {
+        position < u64::from(self.until)
+    }
+
+    /// Takes the span's next batch.
+    pub(super) fn add(&mut self, header: &BatchHeader) {
+        self.span.add(header);
+    }
+
+    /// Whether the batches taken, which must be all of the span, are those that were appended there.
+    pub(super) fn holds(&self) -> bool {
+        guard!(IndexSpan, self.span.crc == self.expected)
+    }
+}
+
+/// An index file by itself, for those who look at a segment without opening its log.
+#[derive(Debug)]
+pub(crate) struct IndexFile {
+    seed: u32,
+    entries: std::vec::IntoIter<IndexEntry>,
+    check: Option<SpanCheck>,
+}
+
+/// What lies where a segment's index should be.
+#[derive(Debug)]
+pub(crate) enum FoundIndex {
+    /// Nothing, or nothing that is readable.
+    Nothing,
+    /// The index of another partition or segment.
+    Foreign(TopicPartition),
+    /// The segment's index.
+    Own(IndexFile),
+}
+
+impl IndexFile {
+    /// Reads the index of the segment that begins at `base`.
+    pub(crate) fn find(bytes: &[u8], partition: TopicPartition, base: Offset) -> FoundIndex {
+        let Some((header, entries)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
+            return FoundIndex::Nothing;
+        };
+        let Some(identity) = IndexIdentity::decode(header) else { return FoundIndex::Nothing };
+        if identity.partition != partition || identity.base != base {
+            return FoundIndex::Foreign(identity.partition);
+        }
+        let seed = identity.seed();
+        let entries = entries.as_chunks::<ENTRY_BYTES>().0.iter();
+        // What follows a damaged entry proves nothing: the broker does not look at it either.
+        let entries: Vec<_> = entries.map_while(|entry| IndexEntry::decode(entry, seed)).collect();
+        let mut entries = entries.into_iter();
+        let check = entries.next().map(|first| SpanCheck::new(seed, 0, &first));
+        FoundIndex::Own(Self { seed, entries, check })
+    }
+
+    /// Takes the segment's next batch, or its end. If a span ends there: where it began, and whether its batches are
+    /// those that were appended.
+    pub(crate) fn observe(&mut self, position: u64, header: Option<&BatchHeader>) -> Option<(u64, bool)> {
+        let check = self.check.as_mut()?;
+        let ended = (!check.covers(position)).then(|| (check.from(), check.holds()));
+        if ended.is_some() {
+            let until = check.until;
+            self.check = self.entries.next().map(|next| SpanCheck::new(self.seed, until, &next));
+        }
+        if let (Some(check), Some(header)) = (&mut self.check, header) {
+            check.add(header);
+        }
+        ended
+    }
 }
 
 /// A segment's index: entries on disk, the newest ones in memory.
@@ -193,6 +306,11 @@ impl Index {
         self.epoch = entry.map_or(LeaderEpoch::NONE, |e| e.epoch);
     }
 
+    /// The segment's base offset.
+    pub(super) fn base(&self) -> Offset {
+        self.identity.base
+    }
+
     /// The number in the header that tells this file from earlier ones of the same name.
     pub(super) fn generation(&self) -> u64 {
         self.identity.generation
@@ -232,12 +350,7 @@ impl Index {
         if position - self.span.from >= self.interval_bytes && position > self.span.from {
             self.push(position, header.base_offset);
         }
-        let mut identity = [0; 20];
-        identity[..4].copy_from_slice(&self.span.crc.to_be_bytes());
-        identity[4..12].copy_from_slice(&header.base_offset.0.to_be_bytes());
-        identity[12..16].copy_from_slice(&header.leader_epoch.0.to_be_bytes());
-        identity[16..].copy_from_slice(&header.crc.to_be_bytes());
-        self.span.crc = crc32c(&identity);
+        self.span.add(header);
         self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
         self.epoch = header.leader_epoch;
     }
@@ -328,6 +441,12 @@ impl Index {
         self.continue_from(self.last());
     }
 
+    /// Whether the file holds more than the entries that count.
+    pub(super) fn has_stale_entries(&self) -> bool {
+        let len = self.file.as_ref().and_then(|file| file.handle().and_then(|handle| handle.len()).ok());
+        len.is_some_and(|len| len > (HEADER_BYTES + self.saved * ENTRY_BYTES) as u64)
+    }
+
     /// Makes the file forget durably what [`Index::truncate`] forgot: once the segment has grown again, an entry
     /// from before the cut could seem to be right.
     pub(super) fn cut_file(&self) -> Result<(), LogError> {
@@ -342,20 +461,41 @@ impl Index {
 
     /// The position from which a scan finds the batch that holds `offset`.
     pub(super) fn position_of_offset(&self, offset: Offset) -> u64 {
-        self.last_before(|e| e.base_offset <= offset)
+        self.last_before(|e| e.base_offset <= offset).1
+    }
+
+    /// As [`Index::position_of_offset`], with the check of the span that begins there; none where the index ends.
+    pub(super) fn span_of_offset(&self, offset: Offset) -> (u64, Option<SpanCheck>) {
+        let (next, position) = self.last_before(|e| e.base_offset <= offset);
+        let from = u32::try_from(position).expect("entries have positions of 32 bits");
+        (position, self.entry(next).map(|until| SpanCheck::new(self.seed, from, &until)))
+    }
+
+    /// The check of the last span that is complete, for whoever goes on from its end.
+    pub(super) fn last_span(&self) -> Option<SpanCheck> {
+        let last = self.len().checked_sub(1)?;
+        let from = if last == 0 { 0 } else { self.entry(last - 1)?.position };
+        Some(SpanCheck::new(self.seed, from, &self.entry(last)?))
+    }
+
+    fn entry(&self, number: usize) -> Option<IndexEntry> {
+        match number.checked_sub(self.saved) {
+            Some(unsaved) => self.unsaved.get(unsaved).copied(),
+            None => self.saved_entry(number).ok(),
+        }
     }
 
     /// The position from which a scan finds the first batch with a timestamp of at least `timestamp`.
     pub(super) fn position_of_timestamp(&self, timestamp: Timestamp) -> u64 {
-        self.last_before(|e| e.max_timestamp < timestamp)
+        self.last_before(|e| e.max_timestamp < timestamp).1
     }
 
-    /// The position of the last entry for which `is_before` holds (it holds for a prefix of the entries); 0 if
-    /// for none. A damaged entry costs speed only: the scan then starts at the last good entry before it.
-    fn last_before(&self, is_before: impl Fn(&IndexEntry) -> bool) -> u64 {
+    /// How many entries `is_before` holds for (it holds for a prefix of them), and the position of the last of those;
+    /// 0 if for none. A damaged entry costs speed only: the scan then starts at the last good entry before it.
+    fn last_before(&self, is_before: impl Fn(&IndexEntry) -> bool) -> (usize, u64) {
         let in_memory = self.unsaved.partition_point(&is_before);
         if in_memory > 0 {
-            return u64::from(self.unsaved[in_memory - 1].position);
+            return (self.saved + in_memory, u64::from(self.unsaved[in_memory - 1].position));
         }
         let (mut low, mut high, mut position) = (0, self.saved, 0);
         while low < high {
@@ -368,7 +508,7 @@ impl Index {
                 _ => high = middle,
             }
         }
-        position
+        (low, position)
     }
 
     fn saved_entry(&self, number: usize) -> io::Result<IndexEntry> {

@@ -40,6 +40,8 @@ pub use data_dir::{DataDir, DataDirConfig, DataDirError, FORMAT_VERSION, FoundLo
 pub use error::{Corruption, LogError};
 pub use file::{FileRegion, OpenFiles, SegmentFile};
 pub use flush::{FlushJob, FlushNote, FlushScope, SyncTarget};
+pub(crate) use index::{FoundIndex, IndexFile};
+
 pub use identity::{
     METADATA_FILE, decode as decode_partition_metadata, dir_name, parse_dir_name, parse_topic_id,
 };

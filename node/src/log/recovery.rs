@@ -15,8 +15,8 @@ use super::checkpoint::{LastRun, RecoveryPlace, RecoveryPoint, RecoveryPoints};
 use super::error::{Corruption, LogError};
 use super::file::SegmentFile;
 use super::flush::FlushState;
-use super::index::Index;
-use super::scan::{Batches, Checked, Fault, continuation};
+use super::index::{FoundIndex, HEADER_BYTES, Index, IndexFile};
+use super::scan::{Batches, Checked, Fault, Headers, continuation};
 use super::segment::{
     CLEANED_EXTENSION, INDEX_EXTENSION, LOG_EXTENSION, LogContext, Segment, file_name, parse_file_name,
     parse_swap_name,
@@ -84,7 +84,7 @@ pub(super) struct Opening<'a> {
 }
 
 /// What is known of a segment's index file before it is looked for.
-struct IndexFile<'a> {
+struct IndexDue<'a> {
     /// The segment is finished: its index was written.
     is_due: bool,
     /// Counts those that are made anew.
@@ -276,8 +276,8 @@ impl Opening<'_> {
                 continue;
             }
             let reach = next_base.map_or(point.flushed, |next| next.min(point.flushed));
-            let index = IndexFile { is_due: next_base.is_some(), rebuilt: &mut report.indexes_rebuilt };
-            let walk = self.walk((base, len), (point.flushed, reach), epoch, &file, index)?;
+            let index_file = IndexDue { is_due: next_base.is_some(), rebuilt: &mut report.indexes_rebuilt };
+            let walk = self.walk((base, len), (point.flushed, reach), epoch, &file, index_file)?;
             report.bytes_read += walk.bytes_read;
             let later_bytes: u64 = later.clone().map(|(_, len)| *len).sum();
             let fault = walk.fault.clone().or_else(|| self.gap(&walk, next_base, point));
@@ -334,20 +334,26 @@ impl Opening<'_> {
         (flushed, reach): (Offset, Offset),
         epoch: LeaderEpoch,
         file: &Arc<SegmentFile>,
-        index: IndexFile<'_>,
+        index_file: IndexDue<'_>,
     ) -> Result<Walk, LogError> {
         if let Some(mut index) = self.load_index(base, len) {
             // Entries above the recovery point may be older than the batches there.
             let position = index.position_of_offset(Offset(flushed.0 - 1));
             index.truncate(position + 1);
+            self.check_last_span(&index, len, file)?;
+            if !self.is_page_cache_whole() && index.has_stale_entries() {
+                // Of batches that the power cut took: others come to stand where these seem to be.
+                index.cut_file()?;
+            }
             let walk = self.walk_from(base, len, flushed, epoch, file, index)?;
             if walk.end >= reach {
                 return Ok(walk);
             }
             // The index leads astray, or the segment is bad: only reading all of it tells.
         }
-        let has_been = index.is_due || self.file(base, INDEX_EXTENSION).handle().is_ok();
-        *index.rebuilt += usize::from(len > 0 && has_been);
+        self.check_index_is_own(base)?;
+        let has_been = index_file.is_due || self.file(base, INDEX_EXTENSION).handle().is_ok();
+        *index_file.rebuilt += usize::from(len > 0 && has_been);
         let identity = Segment::identity(self.tp, base, 0);
         let index = Index::new(
             self.context.disk.clone(),
@@ -357,6 +363,46 @@ impl Opening<'_> {
             self.config.index_interval_bytes,
         );
         self.walk_from(base, len, flushed, epoch, file, index)
+    }
+
+    /// Whether all that was written before this start is there, flushed or not.
+    fn is_page_cache_whole(&self) -> bool {
+        self.last_run.was_clean || self.last_run.is_page_cache_kept
+    }
+
+    /// Refuses a segment whose batches before the walk are not those that were appended, such as those of another
+    /// partition: a misdirected write leaves every batch with a good CRC (O41).
+    fn check_last_span(&self, index: &Index, len: u64, file: &Arc<SegmentFile>) -> Result<(), LogError> {
+        let Some(mut check) = index.last_span().filter(|_| self.is_page_cache_whole()) else { return Ok(()) };
+        let from = check.from();
+        let headers = Headers::new(file, from, len).map_err(LogError::io("read", &file.path()))?;
+        for batch in headers {
+            // What is no batch is for the walk to report.
+            let Ok(batch) = batch else { return Ok(()) };
+            if !check.covers(batch.position) {
+                break;
+            }
+            check.add(&batch.header);
+        }
+        if check.holds() {
+            return Ok(());
+        }
+        let cause = "the batches from here on are not those that were appended here".to_owned();
+        Err(self.corrupt(file, from, index.base(), cause))
+    }
+
+    /// An index of another partition came here with its segment, or in its place.
+    fn check_index_is_own(&self, base: Offset) -> Result<(), LogError> {
+        let file = self.file(base, INDEX_EXTENSION);
+        let mut header = [0; HEADER_BYTES];
+        if !self.is_page_cache_whole() || file.read_exact_at(&mut header, 0).is_err() {
+            return Ok(());
+        }
+        let FoundIndex::Foreign(other) = IndexFile::find(&header, self.tp, base) else { return Ok(()) };
+        let (topic_id, partition) = (other.topic_id, other.partition);
+        let cause =
+            format!("this is the index of partition {partition} of topic {topic_id}, not of this log");
+        Err(self.corrupt(&file, 0, base, cause))
     }
 
     fn walk_from(

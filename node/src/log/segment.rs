@@ -1,9 +1,9 @@
 //! One segment: a file of batches, its index, and what is known about both without reading them.
 
 use super::LogConfig;
-use super::error::LogError;
+use super::error::{Corruption, LogError};
 use super::file::{OpenFiles, SegmentFile};
-use super::index::{Index, IndexIdentity};
+use super::index::{Index, IndexIdentity, SpanCheck};
 use super::scan::{Headers, Located};
 use crate::disk::{Disk, OpId, Submitted};
 use highwater_core::batch::BatchHeader;
@@ -221,7 +221,39 @@ impl Segment {
 
     /// The first batch whose last offset is not below `offset`.
     pub(super) fn locate(&self, offset: Offset) -> Result<Option<Located>, LogError> {
-        self.find(self.index.position_of_offset(offset), |batch| batch.header.last_offset() >= offset)
+        let (from, check) = self.index.span_of_offset(offset);
+        let is_wanted = |batch: &Located| batch.header.last_offset() >= offset;
+        let Some(mut check) = check else { return self.find(from, is_wanted) };
+        // The span's other headers are in the piece that is read anyway.
+        let mut found = None;
+        for batch in self.headers(from)? {
+            let batch = batch.map_err(|e| self.read_error(e))?;
+            if !check.covers(batch.position) {
+                found = found.or_else(|| is_wanted(&batch).then_some(batch));
+                self.check_span(&check, offset)?;
+                return match found {
+                    Some(_) => Ok(found),
+                    None => self.find(batch.end(), is_wanted),
+                };
+            }
+            check.add(&batch.header);
+            found = found.or_else(|| is_wanted(&batch).then_some(batch));
+        }
+        self.check_span(&check, offset)?;
+        Ok(found)
+    }
+
+    /// Refuses batches that are not those that were appended here: a write that was meant for another place.
+    pub(super) fn check_span(&self, check: &SpanCheck, offset: Offset) -> Result<(), LogError> {
+        if check.holds() {
+            return Ok(());
+        }
+        Err(LogError::Corrupt(Corruption {
+            path: self.file.path(),
+            position: check.from(),
+            offset,
+            cause: "the batches from here on are not those that were appended here".to_owned(),
+        }))
     }
 
     /// The first batch whose largest timestamp is not below `timestamp`.

@@ -8,9 +8,11 @@ use super::super::{CliError, Output};
 use super::places::{self, Lock, LogDir, Place, Segment};
 use super::walk::{Next, Walk};
 use crate::disk::RealDisk;
-use crate::log::{METADATA_FILE, RecoveryPoint, RecoveryPoints, decode_partition_metadata};
+use crate::log::{
+    FoundIndex, IndexFile, METADATA_FILE, RecoveryPoint, RecoveryPoints, decode_partition_metadata,
+};
 use clap::Args;
-use highwater_core::batch::records;
+use highwater_core::batch::{BatchHeader, records};
 use highwater_core::ids::{LeaderEpoch, Offset, TopicId, TopicPartition};
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -99,6 +101,8 @@ struct Verify<'a> {
 
 /// How far a log has been followed.
 struct Progress {
+    /// Whose batches they should be; unknown for a file by itself.
+    id: Option<TopicPartition>,
     /// The least offset that may come next; unknown before the first batch.
     next: Option<Offset>,
     epoch: LeaderEpoch,
@@ -153,7 +157,7 @@ impl Verify<'_> {
 
     /// A file by itself is followed from its own beginning.
     fn lone_segment(&self, segment: &Segment) -> Result<Verdict, CliError> {
-        let mut progress = Progress { next: None, epoch: LeaderEpoch::NONE, point: None };
+        let mut progress = Progress { id: None, next: None, epoch: LeaderEpoch::NONE, point: None };
         let name = segment.path.display().to_string();
         let mut judged =
             LogVerdict { log: name, segments: 1, log_start_offset: segment.base.0, ..Default::default() };
@@ -171,8 +175,9 @@ impl Verify<'_> {
             judged.find(true, &metadata, 0, -1, cause);
         }
         let partition = log.partition;
-        let point = topic_id.and_then(|topic_id| self.points.get(&TopicPartition { topic_id, partition }));
-        let mut progress = Progress { next: None, epoch: LeaderEpoch::NONE, point: point.copied() };
+        let id = topic_id.map(|topic_id| TopicPartition { topic_id, partition });
+        let point = id.and_then(|id| self.points.get(&id));
+        let mut progress = Progress { id, next: None, epoch: LeaderEpoch::NONE, point: point.copied() };
         if let (Some(first), Some(point)) = (log.segments.first(), point)
             && first.base > point.log_start
             && !self.is_live
@@ -223,15 +228,31 @@ impl Verify<'_> {
             let cause = format!("the file begins at {}, inside the one before", segment.base);
             judged.find(true, &segment.path, 0, segment.base.0, cause);
         }
+        let mut index = self.index(segment, is_last, progress, judged);
         loop {
             let position = walk.position;
+            let mut hold = |end: u64, header: Option<&BatchHeader>, next: Offset, judged: &mut LogVerdict| {
+                let Some((from, false)) = index.as_mut().and_then(|index| index.observe(end, header)) else {
+                    return;
+                };
+                // What was never flushed may have been replaced since the index was written.
+                if progress.point.is_none_or(|point| next <= point.flushed) || self.was_clean {
+                    let cause =
+                        "the batches up to the index's next entry are not those that were appended here";
+                    judged.find(true, &segment.path, from, next.0, cause.to_owned());
+                }
+            };
             let cause = match walk.next().map_err(failed)? {
-                Next::End => break,
+                Next::End => {
+                    hold(position, None, next, judged);
+                    break;
+                }
                 Next::Fault(cause) => cause,
                 Next::Batch(found) => match self.check(&found, next, progress.epoch) {
                     Some(cause) => cause,
                     None => {
                         let header = &found.header;
+                        hold(position, Some(header), next, judged);
                         let gap = header.base_offset.0 - next.0;
                         judged.gaps += if progress.next.is_some() { gap.unsigned_abs() } else { 0 };
                         judged.batches += 1;
@@ -254,6 +275,28 @@ impl Verify<'_> {
             return Ok(false);
         }
         Ok(true)
+    }
+
+    /// The index beside a file, if it is there and the file's own.
+    fn index(
+        &self,
+        segment: &Segment,
+        is_last: bool,
+        progress: &Progress,
+        judged: &mut LogVerdict,
+    ) -> Option<IndexFile> {
+        let path = segment.path.with_extension("index");
+        let bytes = std::fs::read(&path).ok().filter(|_| !self.is_live)?;
+        match IndexFile::find(&bytes, progress.id?, segment.base) {
+            FoundIndex::Own(index) => Some(index),
+            FoundIndex::Foreign(other) if !is_last || self.was_clean => {
+                let cause =
+                    format!("this is the index of partition {} of topic {}", other.partition, other.topic_id);
+                judged.find(true, &path, 0, segment.base.0, cause);
+                None
+            }
+            FoundIndex::Foreign(_) | FoundIndex::Nothing => None,
+        }
     }
 
     /// What is wrong with a batch that should continue a log at `next` in `epoch`.
