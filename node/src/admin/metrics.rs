@@ -1,10 +1,11 @@
-//! The figures of `/metrics`, read from their owners' counters when somebody asks. Nothing here looks at every
-//! partition's log: a scrape costs the same on a large node.
+//! The figures of `/metrics`, read from their owners when somebody asks. What users name (topics, groups) has a line
+//! each up to a limit, so that a page does not grow with them.
 
 use super::Stage;
 use super::process::Process;
 use crate::api::NodeService;
 use crate::node::Node;
+use crate::partitions::OFFSETS_TOPIC;
 use highwater_net_tcp::{CloseReason, Server};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
@@ -12,10 +13,20 @@ use prometheus_client::encoding::{
 };
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::info::Info;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 /// The text form that [`prometheus_client`] writes.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// So many topics, and groups, have a line of their own: those with the highest figures.
+const NAMED_MAX: usize = 200;
+
+/// The name of the sum of those that have no line of their own. Counters have none: one that leaves it would seem
+/// to be a reset.
+const OTHERS: &str = "(others)";
 
 /// One scrape.
 #[derive(Debug)]
@@ -39,6 +50,8 @@ impl Collector for Metrics {
             page.requests(node)?;
             page.connections(server)?;
             page.node(node)?;
+            page.logs(node)?;
+            page.groups(node)?;
             page.disk(node)?;
         }
         Ok(())
@@ -120,6 +133,37 @@ impl Page<'_> {
         self.gauge("highwater_fetch_session_partitions", help, as_gauge(partitions))
     }
 
+    /// A short look into every partition's cell; at 10,000 of them that takes some milliseconds.
+    fn logs(&mut self, node: &Node) -> fmt::Result {
+        let mut by_topic: BTreeMap<Arc<str>, u64> = BTreeMap::new();
+        for partition in node.registry().all() {
+            let bytes = partition.size_bytes().unwrap_or(0);
+            *by_topic.entry(partition.topic().clone()).or_default() += bytes;
+        }
+        let help = "Bytes of record batches on disk";
+        let (mut named, others) = highest(by_topic);
+        named.extend(others.map(|bytes| (OTHERS.into(), bytes)));
+        self.gauges("highwater_log_bytes", help, "topic", named)
+    }
+
+    fn groups(&mut self, node: &Node) -> fmt::Result {
+        let image = node.image();
+        let topic = image.topic(OFFSETS_TOPIC).map(|topic| node.registry().of_topic(topic.id));
+        let mut rebalances: BTreeMap<Arc<str>, u64> = BTreeMap::new();
+        for partition in topic.unwrap_or_default() {
+            partition.inspect_coordinator(|shard, _| {
+                let Some(groups) = shard.volatile() else { return };
+                for id in groups.group_ids() {
+                    // Each rebalance is a generation.
+                    let generation = groups.group(id).map_or(0, |group| group.generation());
+                    rebalances.insert(id.into(), u64::try_from(generation).unwrap_or(0));
+                }
+            });
+        }
+        let help = "Rebalances of the groups coordinated here";
+        self.counters("highwater_group_rebalances", help, "group", highest(rebalances).0)
+    }
+
     fn disk(&mut self, node: &Node) -> fmt::Result {
         // A disk that does not answer shows as a gap, not as a scrape that fails.
         let Ok(space) = node.data_dir().space() else { return Ok(()) };
@@ -137,11 +181,11 @@ impl Page<'_> {
         name: &str,
         help: &str,
         label: &str,
-        values: impl IntoIterator<Item = (&'static str, usize)>,
+        values: impl IntoIterator<Item = (impl AsRef<str>, impl TryInto<i64>)>,
     ) -> fmt::Result {
         let mut metric = self.encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
         for (of, value) in values {
-            metric.encode_family(&[(label, of)])?.encode_gauge(&as_gauge(value))?;
+            metric.encode_family(&[(label, of.as_ref())])?.encode_gauge(&as_gauge(value))?;
         }
         Ok(())
     }
@@ -157,16 +201,44 @@ impl Page<'_> {
         name: &str,
         help: &str,
         label: &str,
-        values: impl IntoIterator<Item = (&'static str, u64)>,
+        values: impl IntoIterator<Item = (impl AsRef<str>, u64)>,
     ) -> fmt::Result {
         let mut metric = self.encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         for (of, value) in values {
-            metric.encode_family(&[(label, of)])?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+            metric
+                .encode_family(&[(label, of.as_ref())])?
+                .encode_counter::<NoLabelSet, _, u64>(&value, None)?;
         }
         Ok(())
     }
 }
 
+/// The highest figures with their names, and the sum of all others if there are more.
+fn highest(figures: BTreeMap<Arc<str>, u64>) -> (Vec<(Arc<str>, u64)>, Option<u64>) {
+    let mut figures: Vec<_> = figures.into_iter().collect();
+    if figures.len() <= NAMED_MAX {
+        return (figures, None);
+    }
+    figures.sort_by_key(|(_, figure)| Reverse(*figure));
+    let others = figures.drain(NAMED_MAX..).map(|(_, figure)| figure).sum();
+    (figures, Some(others))
+}
+
 fn as_gauge(value: impl TryInto<i64>) -> i64 {
     value.try_into().unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_does_not_grow_with_what_users_name() {
+        let figures = |count: u64| (0..count).map(|n| (n.to_string().into(), n)).collect();
+        assert_eq!(highest(figures(3)).0.len(), 3);
+        let (named, others) = highest(figures(1000));
+        assert_eq!(named.len(), NAMED_MAX);
+        assert_eq!(named[0], ("999".into(), 999), "the highest have lines of their own");
+        assert_eq!(others, Some((0..800).sum()));
+    }
 }

@@ -10,21 +10,26 @@ fn value(page: &str, metric: &str) -> Option<f64> {
 
 #[tokio::test]
 async fn metrics_count_what_was_done() {
-    let broker = Serve::ephemeral().args(["--admin", "127.0.0.1:0"]).start();
+    let broker =
+        Serve::ephemeral().args(["--admin", "127.0.0.1:0"]).set("group.initial.rebalance.delay.ms=0").start();
     let client = Client::connect(broker.address()).await;
     client.create_topic("words", 3, &[]).await;
     for _ in 0..4 {
         client.append("words", 0, &[b"one", b"two"]).await.unwrap();
     }
     client.read_all("words", 0).await;
+    client.join("readers").await;
 
     let (status, page) = broker.page("/metrics");
     assert_eq!(status, 200);
     assert_eq!(value(&page, "highwater_requests_total{api=\"Produce\"}"), Some(4.0), "{page}");
     assert_eq!(value(&page, "highwater_requests_total{api=\"CreateTopics\"}"), Some(1.0), "{page}");
     assert_eq!(value(&page, "highwater_connections_open"), Some(1.0), "{page}");
-    assert_eq!(value(&page, "highwater_partitions{state=\"online\"}"), Some(3.0), "{page}");
+    assert_eq!(value(&page, "highwater_group_rebalances_total{group=\"readers\"}"), Some(1.0), "{page}");
+    assert_eq!(value(&page, "highwater_partitions{state=\"online\"}"), Some(53.0), "{page}");
     assert_eq!(value(&page, "highwater_partitions{state=\"offline\"}"), Some(0.0), "{page}");
+    let bytes = value(&page, "highwater_log_bytes{topic=\"words\"}");
+    assert!(bytes.is_some_and(|bytes| bytes > 0.0), "{page}");
     for metric in [
         "highwater_produced_bytes_total",
         "highwater_fetched_bytes_total",
