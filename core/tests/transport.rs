@@ -81,6 +81,7 @@ fn hellos_of_released_versions() {
         refused(Refusal::WrongNode { id: BrokerId(2) }, "48575031 0003 01 03 04"),
         refused(Refusal::Malformed, "48575031 0002 01 04"),
         refused(Refusal::Stopping, "48575031 0002 01 05"),
+        refused(Refusal::Busy, "48575031 0002 01 06"),
     ];
     for (answer, bytes) in golden {
         let encoded = answer.encode();

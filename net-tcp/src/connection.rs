@@ -354,14 +354,14 @@ impl<T: Stream, S: Service> Connection<T, S> {
 /// One timer that is moved rarely: a deadline that recedes is armed again only when the earlier one has rung, and a
 /// timer that is armed is not polled again (a simulated one would be entered into the heap each time).
 #[derive(Default)]
-struct Timer {
+pub(crate) struct Timer {
     sleep: Option<Pin<Box<Sleep>>>,
     waker: Option<Waker>,
 }
 
 impl Timer {
     /// `Ready` at `deadline` or before it.
-    fn poll_until(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+    pub(crate) fn poll_until(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         if sleep.deadline() > deadline || sleep.is_elapsed() {
             sleep.as_mut().reset(deadline);

@@ -1,4 +1,4 @@
-//! Transport over TCP: Kafka framing and connections for clients.
+//! Transport over TCP: Kafka framing and connections for clients, frames between nodes ([`peer`]).
 //!
 //! The server side turns bytes into requests and replies into bytes; what a request means is the business of
 //! a [`Service`]. Nothing here knows a node, a partition or a topic.
@@ -26,6 +26,7 @@ mod frame;
 mod limits;
 mod listener;
 mod output;
+pub mod peer;
 mod reply;
 mod server;
 mod service;

@@ -11,6 +11,14 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// A byte stream that a connection can live on.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// The stream, woken by the runtime that this is called on: a socket belongs to the one it was made on.
+    fn adopted(self) -> io::Result<Self>
+    where
+        Self: Sized,
+    {
+        Ok(self)
+    }
+
     /// Whether [`Stream::poll_send_file`] works on this stream for this part.
     fn sends_files(&self, _part: &dyn FilePart) -> bool {
         false
@@ -29,7 +37,13 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     }
 }
 
-impl Stream for TcpStream {}
+impl Stream for TcpStream {
+    #[cfg(not(madsim))]
+    fn adopted(self) -> io::Result<Self> {
+        Self::from_std(self.into_std()?)
+    }
+}
+
 impl Stream for DuplexStream {}
 
 /// A source of connections.

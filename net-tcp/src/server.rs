@@ -245,7 +245,7 @@ impl<S: Service> Drop for Presence<S> {
 
 /// So many log lines per second, so that a flood of bad peers does not become a flood of lines.
 #[derive(Debug, Default)]
-struct LogBudget {
+pub(crate) struct LogBudget {
     second: Option<Instant>,
     spent: u32,
     suppressed: u64,
@@ -253,7 +253,7 @@ struct LogBudget {
 
 impl LogBudget {
     /// Whether a line may be written; with how many were not since the last one.
-    fn spend(&mut self, now: Instant) -> Option<u64> {
+    pub(crate) fn spend(&mut self, now: Instant) -> Option<u64> {
         if self.second.is_none_or(|second| now.saturating_duration_since(second) >= Duration::from_secs(1)) {
             self.second = Some(now);
             self.spent = 0;

@@ -86,6 +86,8 @@ pub enum Refusal {
     Malformed,
     /// The node is stopping.
     Stopping,
+    /// The node has as many connections as it takes.
+    Busy,
 }
 
 impl fmt::Display for Refusal {
@@ -104,6 +106,7 @@ impl fmt::Display for Refusal {
             Self::WrongNode { id } => write!(f, "the node at this address has id {id}"),
             Self::Malformed => f.write_str("the hello is malformed"),
             Self::Stopping => f.write_str("the node is stopping"),
+            Self::Busy => f.write_str("the node has as many connections as it takes"),
         }
     }
 }
@@ -135,7 +138,7 @@ impl std::error::Error for HelloError {}
 
 /// How many bytes a hello or an answer has, once its first bytes are there; `None` if more are needed to know.
 /// Refuses what is none before anything is waited or allocated for.
-fn whole_bytes(bytes: &[u8]) -> Result<Option<usize>, HelloError> {
+pub fn hello_bytes(bytes: &[u8]) -> Result<Option<usize>, HelloError> {
     let known = bytes.len().min(MAGIC.len());
     if bytes[..known] != MAGIC[..known] {
         let mut first = [0; 4];
@@ -158,7 +161,7 @@ fn encode(message: &impl Serialize) -> Bytes {
 
 /// The message at the front of `bytes` and how many of them it takes; `None` while it is not whole.
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<(T, usize)>, HelloError> {
-    let Some(whole) = whole_bytes(bytes)? else { return Ok(None) };
+    let Some(whole) = hello_bytes(bytes)? else { return Ok(None) };
     let Some(fields) = bytes.get(PREFIX_BYTES..whole) else { return Ok(None) };
     // What a later release added at the end is left over.
     let (message, _later) = postcard::take_from_bytes(fields).map_err(|_| HelloError::Malformed)?;

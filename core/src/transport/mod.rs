@@ -24,6 +24,7 @@ pub use frame::{
 };
 pub use hello::{
     Accepted, CLUSTER_ID_BYTES_MAX, HELLO_BYTES_MAX, Hello, HelloAnswer, HelloError, LocalPeer, Refusal,
+    hello_bytes,
 };
 pub use notice::Notice;
 
