@@ -103,6 +103,8 @@ guards! {
     IndexSpan,
     /// The page cache counts as kept only since all logs were recovered on it.
     PageCacheAfterRecovery,
+    /// What may have lost its way to the device in a failed sync is written again at the next start (ST-01).
+    TailRenewed,
     // -- coordinators
     /// A coordinator decides only on a log that it has read to the end (OF-04).
     CoordinatorLoaded,

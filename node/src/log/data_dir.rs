@@ -9,10 +9,10 @@ use super::recovery::{Opening, RecoveryReport};
 use super::segment::LogContext;
 use super::{Log, LogConfig, RECOVERY_POINTS_FILE};
 use crate::disk::{DirLock, Disk, EntryKind, OpenMode, Space, read_all, replace_file};
-use highwater_core::ids::{BrokerId, PartitionIndex, TopicId, TopicPartition};
+use highwater_core::ids::{BrokerId, Offset, PartitionIndex, TopicId, TopicPartition};
 use highwater_core::time::Timestamp;
 use std::fmt;
-use std::io::{self, IoSlice};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -245,7 +245,7 @@ impl DataDir {
             Err(e) => return Err(LogError::io("read", &path)(e)),
         };
         let cause = match identity::decode(&text) {
-            Some(found) if found == tp.topic_id => return Ok(()),
+            Some(found) if found == tp.topic_id => return self.renew_identity(&path, tp, &text),
             Some(found) => format!("the directory belongs to topic id {found}, not {}", tp.topic_id),
             None => {
                 let entries = disk.list(dir).map_err(LogError::io("list", dir))?;
@@ -255,14 +255,24 @@ impl DataDir {
                     let file =
                         disk.open(&path, OpenMode::CreateEmpty).map_err(LogError::io("create", &path))?;
                     let text = identity::encode(tp.topic_id);
-                    let written = file.append(0, &[IoSlice::new(text.as_bytes())]).now_or_later();
-                    return written.map_err(LogError::io("write", &path));
+                    return file.write_now(0, text.as_bytes()).map_err(LogError::io("write", &path));
                 }
                 "the topic id is missing or damaged beside flushed records".to_owned()
             }
         };
-        let offset = highwater_core::ids::Offset(-1);
+        let offset = Offset(-1);
         Err(LogError::Corrupt(super::Corruption { path, position: 0, offset, cause }))
+    }
+
+    /// An identity that was never flushed may read well and yet not be on the device after a failed sync; as with the
+    /// batches themselves (ST-01), it is written once more. In place: the bytes do not change, whatever a crash does.
+    fn renew_identity(&self, path: &Path, tp: TopicPartition, text: &[u8]) -> Result<(), LogError> {
+        let is_durable = self.points.point(tp).is_some_and(|point| point.flushed > Offset::ZERO);
+        if is_durable || self.last_run.was_clean {
+            return Ok(());
+        }
+        let file = self.context.disk.open(path, OpenMode::Write).map_err(LogError::io("open", path))?;
+        file.write_now(0, text).map_err(LogError::io("write", path))
     }
 
     /// Takes a log out of service: its directory gets a name of its own at once, so that a topic of the same name

@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+/// How much [`SegmentFile::rewrite`] holds in memory.
+const REWRITE_BYTES: usize = 256 * 1024;
+
 /// The bound on open segment files of one node.
 #[derive(Debug)]
 pub struct OpenFiles {
@@ -144,6 +147,20 @@ impl SegmentFile {
         let mut state = lock(&self.state);
         state.handle = Some(handle);
         state.is_pinned = true;
+        Ok(())
+    }
+
+    /// Writes the bytes of a range over themselves, so that their pages are dirty and the next sync writes them.
+    pub(super) fn rewrite(&self, from: u64, until: u64) -> io::Result<()> {
+        let handle = self.handle()?;
+        let mut piece = vec![0; REWRITE_BYTES];
+        let mut at = from;
+        while at < until {
+            let len = usize::try_from(until - at).map_or(REWRITE_BYTES, |left| left.min(REWRITE_BYTES));
+            read_exact_at(&*handle, &mut piece[..len], at)?;
+            handle.write_now(at, &piece[..len])?;
+            at += len as u64;
+        }
         Ok(())
     }
 

@@ -24,9 +24,9 @@ use super::segment::{
 use super::{Log, LogConfig};
 use crate::disk::DirEntry;
 use highwater_core::batch::BatchHeader;
-use highwater_core::guard;
 use highwater_core::ids::{LeaderEpoch, Offset, TopicPartition};
 use highwater_core::time::Timestamp;
+use highwater_core::{guard, planted};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -126,6 +126,9 @@ impl Opening<'_> {
         }
         if segments.is_empty() {
             segments.push(self.create_first(point.log_start)?);
+        }
+        if !self.last_run.was_clean {
+            self.renew_tail(&segments, point)?;
         }
         let active = segments.last_mut().expect("one has just been made if there was none");
         active.load_first_timestamp()?;
@@ -472,6 +475,21 @@ impl Opening<'_> {
                 let cause = format!("{fault}; good batches follow, so this is no torn tail");
                 return Err(self.corrupt(file, walk.position, walk.end, cause));
             }
+        }
+        Ok(())
+    }
+
+    /// Writes what lies above the recovery point once more. The process before may have died of a failed sync, which
+    /// leaves pages that read well, count as clean and are not on the device: a sync would answer `Ok` for them and
+    /// write nothing (ST-01). Written again they are dirty, and the next sync means what it says. Whether the page cache is
+    /// the old one is not asked: a disk that fails may have kept that from being noted, too.
+    fn renew_tail(&self, segments: &[Segment], point: RecoveryPoint) -> Result<(), LogError> {
+        let is_doubtful = |s: &&Segment| s.end > point.flushed && s.size > 0;
+        let doubtful = segments.iter().filter(is_doubtful);
+        for segment in doubtful.filter(|_| planted!(TailRenewed, false, true)) {
+            let is_split = segment.base == point.place.segment;
+            let from = if is_split { point.place.position.min(segment.size) } else { 0 };
+            segment.file.rewrite(from, segment.size).map_err(LogError::io("write", &segment.file.path()))?;
         }
         Ok(())
     }

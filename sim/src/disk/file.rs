@@ -50,9 +50,9 @@ impl Inode {
         }
     }
 
-    /// The kernel marks the pages clean although nothing was written.
+    /// The kernel marks the pages clean although nothing was written. The length is no page: it stays to be written.
     pub(super) fn fail_sync(&mut self) {
-        self.unsynced.clear();
+        self.unsynced.retain(|change| matches!(change, Change::Cut { .. }));
     }
 
     /// Each unsynced change survives, is lost, or survives in some sectors only, independently of the others.
