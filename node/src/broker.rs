@@ -59,6 +59,7 @@ impl Broker {
             // It has ended, or panicked and said so.
             let _ = accepting.await;
         }
+        wait_for_disk(&self.node).await;
         self.node.shutdown()
     }
 }
@@ -68,6 +69,14 @@ async fn follow_settings(mut settings: watch::Receiver<Arc<BrokerConfig>>, serve
     while settings.changed().await.is_ok() {
         let config = settings.borrow_and_update().clone();
         server.update_limits(limits(&config));
+    }
+}
+
+/// What a slow disk owes is waited for; a log of which it still owes something afterwards is not closed in order.
+async fn wait_for_disk(node: &Node) {
+    let until = node.clock().mono() + DRAIN_TIME_MAX;
+    while !node.shell().flusher.is_settled() && node.clock().mono() < until {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

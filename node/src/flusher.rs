@@ -3,13 +3,20 @@
 //! A cell with bytes to sync enters the list once. The flusher notes each log's end under the cell's lock,
 //! gives the lock back, syncs, and then tells the cell how far it got. Appends go on meanwhile, and all that
 //! arrive during one sync share the next.
+//!
+//! A slow disk may owe the outcome of a sync or an append ([`Submitted::Pending`]). The flusher asks for such outcomes
+//! as long as any is owed, and brings them to their cells. Real files never owe anything.
 
 use crate::background::{Bell, Worker};
-use crate::disk::Disk;
+use crate::disk::{Completion, Disk, OpId, Submitted};
 use crate::log::{FlushJob, FlushNote, RecoveryPoints};
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+/// How often the disk is asked while it owes something.
+const OWED_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Something whose bytes can be made durable: a cell with a log.
 pub trait Flush: Send + Sync {
@@ -18,6 +25,11 @@ pub trait Flush: Send + Sync {
 
     /// The job's outcome.
     fn flushed(&self, note: &FlushNote, result: io::Result<()>);
+
+    /// The outcome of an append that the disk owed ([`Flusher::expect`]). A cell that never expects one hears nothing.
+    fn appended(&self, id: OpId, result: io::Result<()>) {
+        let _ = (id, result);
+    }
 }
 
 /// The list of cells that wait for a sync.
@@ -26,11 +38,32 @@ pub struct Flusher {
     disk: Arc<dyn Disk>,
     points: Arc<RecoveryPoints>,
     waiting: Mutex<Waiting>,
+    owed: Mutex<Owed>,
     bell: Bell,
 }
 
 #[derive(Default)]
 struct Waiting(Vec<Arc<dyn Flush>>);
+
+/// What the disk owes, and to whom.
+#[derive(Default)]
+struct Owed {
+    appends: BTreeMap<OpId, Arc<dyn Flush>>,
+    syncs: BTreeMap<OpId, UnderWay>,
+}
+
+/// A job of which one sync is owed: those behind it wait.
+struct UnderWay {
+    cell: Arc<dyn Flush>,
+    job: FlushJob,
+    next: usize,
+}
+
+impl std::fmt::Debug for Owed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Owed({} appends, {} syncs)", self.appends.len(), self.syncs.len())
+    }
+}
 
 impl std::fmt::Debug for Waiting {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -41,7 +74,7 @@ impl std::fmt::Debug for Waiting {
 impl Flusher {
     /// An empty list; its [`Worker`] is to be started with [`Flusher::bell`].
     pub fn new(disk: Arc<dyn Disk>, points: Arc<RecoveryPoints>) -> Self {
-        Self { disk, points, waiting: Mutex::default(), bell: Bell::new() }
+        Self { disk, points, waiting: Mutex::default(), owed: Mutex::default(), bell: Bell::new() }
     }
 
     /// What wakes the flusher.
@@ -59,11 +92,71 @@ impl Flusher {
             self.bell.ring();
         }
     }
+
+    /// The disk owes the outcome of a cell's append.
+    pub fn expect(&self, id: OpId, cell: Arc<dyn Flush>) {
+        self.owed().appends.insert(id, cell);
+        self.bell.ring();
+    }
+
+    /// Whether the disk owes nothing.
+    pub fn is_settled(&self) -> bool {
+        let owed = self.owed();
+        owed.appends.is_empty() && owed.syncs.is_empty()
+    }
+
+    fn owed(&self) -> MutexGuard<'_, Owed> {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Brings what the disk owed and now tells. Whether finished segments were synced.
+    fn settle(&self) -> bool {
+        if self.is_settled() {
+            return false;
+        }
+        let mut outcomes = Vec::new();
+        self.disk.completions(&mut outcomes);
+        let mut seals = false;
+        for Completion { id, result } in outcomes {
+            let append = self.owed().appends.remove(&id);
+            if let Some(cell) = append {
+                cell.appended(id, result);
+                continue;
+            }
+            let sync = self.owed().syncs.remove(&id);
+            match (sync, result) {
+                (Some(UnderWay { cell, job, next }), Ok(())) => seals |= self.sync(cell, job, next),
+                (Some(UnderWay { cell, job, .. }), Err(error)) => cell.flushed(&job.note, Err(error)),
+                // Whoever asked is gone.
+                (None, _) => {}
+            }
+        }
+        seals
+    }
+
+    /// Syncs what a job names, from target `next` on, and tells its cell. Whether finished segments were synced.
+    fn sync(&self, cell: Arc<dyn Flush>, job: FlushJob, next: usize) -> bool {
+        for (at, target) in job.targets.iter().enumerate().skip(next) {
+            match target.sync(&*self.disk) {
+                Submitted::Done(Ok(())) => {}
+                Submitted::Done(Err(error)) => {
+                    cell.flushed(&job.note, Err(error));
+                    return false;
+                }
+                Submitted::Pending(id) => {
+                    self.owed().syncs.insert(id, UnderWay { cell, job, next: at + 1 });
+                    return false;
+                }
+            }
+        }
+        cell.flushed(&job.note, Ok(()));
+        job.seals
+    }
 }
 
 impl Worker for Flusher {
     fn turn(&self) -> Option<Duration> {
-        let mut seals = false;
+        let mut seals = self.settle();
         loop {
             let cells = std::mem::take(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner).0);
             if cells.is_empty() {
@@ -71,9 +164,7 @@ impl Worker for Flusher {
             }
             for cell in cells {
                 if let Some(job) = cell.flush_job() {
-                    let result = job.run(&*self.disk);
-                    cell.flushed(&job.note, result);
-                    seals |= job.seals;
+                    seals |= self.sync(cell, job, 0);
                 }
             }
         }
@@ -81,6 +172,6 @@ impl Worker for Flusher {
         if seals && let Err(error) = self.points.write() {
             tracing::error!(%error, "recovery points were not written; the next start reads more");
         }
-        None
+        (!self.is_settled()).then_some(OWED_INTERVAL)
     }
 }

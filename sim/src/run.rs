@@ -223,7 +223,7 @@ fn name_topics(world: &World, orders: &TopicInfo, retained: &TopicInfo) {
 async fn trouble(world: &Arc<World>, cluster: &mut Cluster, rng: &mut Rng) {
     let rounds = rng.within(2, 5);
     // About half of the kinds are off in a run.
-    let kinds: Vec<u64> = (0..9).filter(|_| rng.happens(550)).collect();
+    let kinds: Vec<u64> = (0..10).filter(|_| rng.happens(550)).collect();
     for _ in 0..rounds {
         quiet(world, cluster, rng, 30, 350).await;
         if world.is_stopping() || kinds.is_empty() {
@@ -246,19 +246,13 @@ async fn trouble(world: &Arc<World>, cluster: &mut Cluster, rng: &mut Rng) {
                 crash_and_start(world, cluster, end).await;
             }
             6 => crash_while_starting(world, cluster, rng).await,
+            9 => slow_disk(world, cluster, rng).await,
             kind => {
                 let faults = disk_faults(cluster, rng, kind == 7);
-                // A failed sync leaves pages that are clean and not on the device. A process that starts again on
-                // that page cache cannot know; the machine is expected to be taken down.
-                let ends = if faults.sync_error_permille > 0 {
-                    &[End::PowerCut][..]
-                } else {
-                    &[End::Kill, End::PowerCut]
-                };
                 cluster.inject(faults);
                 quiet(world, cluster, rng, 30, 200).await;
                 cluster.inject(DiskFaults::default());
-                let end = *rng.pick(ends);
+                let end = *rng.pick(&[End::Kill, End::PowerCut]);
                 crash_and_start(world, cluster, end).await;
             }
         }
@@ -275,6 +269,32 @@ async fn quiet(world: &World, cluster: &mut Cluster, rng: &mut Rng, ms_from: u64
         tokio::time::sleep(Duration::from_millis(10)).await;
         cluster.observe();
     }
+}
+
+/// A disk that owes what it was asked: for a while it is slow, then perhaps it stalls; sometimes the node ends in the
+/// middle of that.
+async fn slow_disk(world: &Arc<World>, cluster: &mut Cluster, rng: &mut Rng) {
+    let slow = DiskFaults { slow_permille: *rng.pick(&[50, 500, 1000]), ..DiskFaults::default() };
+    cluster.inject(slow.clone());
+    quiet(world, cluster, rng, 30, 200).await;
+    if rng.happens(500) {
+        cluster.inject(DiskFaults { is_stalled: true, ..slow });
+        quiet(world, cluster, rng, 10, 300).await;
+    }
+    let ends_in_it = rng.happens(500);
+    if !ends_in_it {
+        cluster.inject(DiskFaults::default());
+        return;
+    }
+    match rng.below(3) {
+        0 => crash_and_start(world, cluster, End::Kill).await,
+        1 => crash_and_start(world, cluster, End::PowerCut).await,
+        _ => {
+            cluster.stop().await;
+            crash_and_start(world, cluster, *rng.pick(&[End::Kill, End::PowerCut])).await;
+        }
+    }
+    cluster.inject(DiskFaults::default());
 }
 
 /// Lets the disk stop keeping what is done to it after a drawn number of operations.

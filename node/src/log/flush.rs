@@ -199,7 +199,11 @@ impl Log {
     /// end, after which [`super::DataDir::close`] may call the directory clean.
     pub fn close(&mut self) -> Result<(), LogError> {
         self.check_writable()?;
-        assert!(self.pending.is_none(), "an orderly end waits for pending appends");
+        if self.pending.is_some() {
+            // The end would not be orderly: recovery is to look at what became of it.
+            let cause = "the disk still owes the outcome of an append".to_owned();
+            return Err(LogError::Poisoned { cause });
+        }
         if self.is_blank() {
             // Nothing is lost with its names: the next start makes them again.
             self.note_point();

@@ -81,7 +81,7 @@ pub struct Log {
     epoch: LeaderEpoch,
     flush: flush::FlushState,
     recent: VecDeque<Located>,
-    pending: Option<OpId>,
+    pending: Option<PendingAppend>,
     poisoned: Option<String>,
     /// Removed segments whose files wait for `file.delete.delay.ms`.
     doomed: VecDeque<Doomed>,
@@ -104,6 +104,15 @@ pub struct Appended {
     pub end: Offset,
     /// Whether a segment was finished: it is time to flush it ([`FlushScope::Sealed`]).
     pub has_rolled: bool,
+}
+
+/// An append whose outcome the disk owes.
+#[derive(Clone, Copy, Debug)]
+struct PendingAppend {
+    id: OpId,
+    appended: Appended,
+    /// Where the batch lies in the active segment.
+    position: u64,
 }
 
 impl Log {
@@ -160,7 +169,15 @@ impl Log {
 
     /// The append whose outcome the disk still owes.
     pub const fn pending(&self) -> Option<OpId> {
-        self.pending
+        match self.pending {
+            Some(PendingAppend { id, .. }) => Some(id),
+            None => None,
+        }
+    }
+
+    /// The end of everything whose append is known to have succeeded.
+    pub fn settled_end(&self) -> Offset {
+        self.pending.map_or_else(|| self.end(), |pending| pending.appended.base_offset)
     }
 
     fn active(&self) -> &Segment {
@@ -187,8 +204,9 @@ impl Log {
         assert!(self.pending.is_none(), "one append at a time: the shell queues while one is pending");
         match self.append_checked(header, head, rest, now) {
             Ok((appended, None)) => Submitted::Done(Ok(appended)),
-            Ok((_, Some(id))) => {
-                self.pending = Some(id);
+            Ok((appended, Some(id))) => {
+                let position = self.active().size - header.size_bytes() as u64;
+                self.pending = Some(PendingAppend { id, appended, position });
                 Submitted::Pending(id)
             }
             Err(error) => Submitted::Done(Err(error)),
@@ -227,12 +245,15 @@ impl Log {
 
     /// Takes the outcome of an append that was `Pending`.
     pub fn complete(&mut self, id: OpId, result: io::Result<()>) -> Result<Appended, LogError> {
-        assert_eq!(self.pending, Some(id), "the outcome is that of the pending append");
-        self.pending = None;
+        let pending = self.pending.take().expect("only a pending append has an outcome to come");
+        assert_eq!(pending.id, id, "the outcome is that of the pending append");
+        if result.is_err() {
+            self.recent.clear();
+            self.active_mut().withdraw(pending.position, pending.appended.base_offset);
+        }
         let written = result.map_err(LogError::io("append to", &self.active().file.path()));
         self.poison_on_error(written)?;
-        let last = self.recent.back().expect("the pending append is the newest batch");
-        Ok(Appended { base_offset: last.header.base_offset, end: self.end(), has_rolled: last.position == 0 })
+        Ok(pending.appended)
     }
 
     fn remember(&mut self, batch: Located) {

@@ -186,6 +186,13 @@ impl Segment {
         Ok(pending)
     }
 
+    /// The last append has failed after all: the segment ends where it began.
+    pub(super) fn withdraw(&mut self, position: u64, end: Offset) {
+        self.index.truncate(position);
+        self.size = position;
+        self.end = end;
+    }
+
     /// Reserves blocks ahead of a segment that keeps growing, so that a sync need not journal every extension.
     fn preallocate(&mut self, handle: &dyn crate::disk::DiskFile, more: u64, config: &LogConfig) {
         let step = u64::from(config.preallocate_bytes);

@@ -15,6 +15,7 @@ pub use waiter::{Waiter, Woken};
 
 use crate::cell::{CellBroken, CellLock};
 use crate::clock::Clock;
+use crate::disk::OpId;
 use crate::flusher::{Flush, Flusher};
 use crate::housekeeping::Rolled;
 use crate::jobs::Jobs;
@@ -130,7 +131,7 @@ impl Partition {
         Ok(result)
     }
 
-    /// Arms the timer and enters the flusher's list if the step asks for it.
+    /// Arms the timer, enters the flusher's list, and waits for the disk, as the step asks.
     fn after(&self, state: &mut State) {
         if let Some(at) = state.deadline_to_arm() {
             let me: Weak<dyn Timed> = self.me.clone();
@@ -148,6 +149,11 @@ impl Partition {
             && let Some(me) = self.me.upgrade()
         {
             self.shell.jobs.submit(move || me.load(load));
+        }
+        if let Some(id) = state.take_owed()
+            && let Some(me) = self.me.upgrade()
+        {
+            self.shell.flusher.expect(id, me);
         }
     }
 
@@ -442,5 +448,9 @@ impl Flush for Partition {
 
     fn flushed(&self, note: &FlushNote, result: io::Result<()>) {
         let _ = self.step(|state, shell| state.flushed(shell.clock.now(), note, result));
+    }
+
+    fn appended(&self, id: OpId, result: io::Result<()>) {
+        let _ = self.step(|state, shell| state.appended(shell.clock.now(), id, result));
     }
 }

@@ -6,7 +6,7 @@
 use super::coordinator::Shard;
 use super::waiter::{Deliveries, Waiter};
 use super::{Shell, open};
-use crate::disk::Submitted;
+use crate::disk::{OpId, Submitted};
 use crate::log::{Appended, FlushJob, FlushNote, FlushScope, Log, LogError};
 use highwater_core::batch::StampedBatch;
 use highwater_core::coordinator::LoadId;
@@ -38,6 +38,8 @@ pub(super) struct State {
     /// The cell is on the flusher's list.
     is_flush_listed: bool,
     load_asked: Option<LoadId>,
+    /// The disk owes the outcome of this append, and nobody asks for it yet.
+    owed: Option<OpId>,
     /// The log end at the last checkpoint.
     snapshot_end: Offset,
     /// A segment was finished since the last checkpoint, and the housekeeper is to know.
@@ -73,6 +75,7 @@ impl State {
             flush_scope: FlushScope::Sealed,
             is_flush_listed: false,
             load_asked: None,
+            owed: None,
             snapshot_end: Offset(-1),
             is_roll_untold: false,
             is_roll_listed: false,
@@ -150,10 +153,23 @@ impl State {
         self.load_asked.take()
     }
 
+    /// The append whose outcome is to be asked for.
+    pub(super) const fn take_owed(&mut self) -> Option<OpId> {
+        self.owed.take()
+    }
+
     /// The cell leaves the flusher's list: what is to be synced now.
     pub(super) fn flush_begins(&mut self) -> Option<FlushJob> {
         self.is_flush_listed = false;
         let scope = std::mem::replace(&mut self.flush_scope, FlushScope::Sealed);
+        if self.log.pending().is_some() {
+            // Nobody knows yet what there is to sync; the append's outcome brings the cell back to the list.
+            match scope {
+                FlushScope::All => self.is_flush_asked = true,
+                FlushScope::Sealed => self.is_seal_asked = true,
+            }
+            return None;
+        }
         self.log.flush_job(scope)
     }
 
@@ -231,12 +247,17 @@ impl State {
     fn append(&mut self, now: Now, batch: &StampedBatch) {
         match self.log.append(&batch.header, batch.head(), batch.rest(), now.wall) {
             Submitted::Done(result) => self.append_done(now, result),
-            Submitted::Pending(_) => {}
+            Submitted::Pending(id) => self.owed = Some(id),
         }
     }
 
-    /// The outcome of an append, told at once or by a slow disk.
-    pub(super) fn append_done(&mut self, now: Now, result: Result<Appended, LogError>) {
+    /// The outcome of an append that a slow disk owed.
+    pub(super) fn appended(&mut self, now: Now, id: OpId, result: io::Result<()>) {
+        let outcome = self.log.complete(id, result);
+        self.append_done(now, outcome);
+    }
+
+    fn append_done(&mut self, now: Now, result: Result<Appended, LogError>) {
         match result {
             Ok(appended) => {
                 self.is_seal_asked |= appended.has_rolled;
