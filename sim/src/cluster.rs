@@ -277,7 +277,7 @@ impl Cluster {
         Handle::current().resume(self.machine.id());
     }
 
-    /// Holds the running node against everything known (O1, O2, O3, O4, O15, O17, O24).
+    /// Holds the running node against everything known (O1, O2, O3, O4, O13, O15, O17, O24).
     pub fn check(&self) {
         if let Some(node) = &self.node {
             check_node(&self.world, node);
@@ -355,6 +355,7 @@ fn check_node(world: &World, node: &Node) {
                 let Some(known) = known else { continue };
                 history.judge("O1", records::acked_records_stay(&known, &dump));
                 history.judge("O2", records::seen_records_stay(&known, &dump));
+                history.judge("O13", records::deleted_records_stay_away(&known, &dump));
                 history.judge("O17", records::only_sent_records(&known, &dump));
                 history.judge("O3", records::no_duplicates(topic, &dump));
                 history.judge("O4", records::sends_are_in_order(topic, &dump));

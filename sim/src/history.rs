@@ -53,8 +53,13 @@ pub struct PartitionHistory {
     pub seen: BTreeMap<i64, Bytes>,
     /// The largest high watermark or latest offset that a client was told.
     pub latest: i64,
+    /// The largest high watermark that a client was told since so many crashes. A leader begins with one that may lag,
+    /// as Kafka's does; only the latest offset waits until it is exact (KIP-207).
+    pub high_watermark: (u64, i64),
     /// Records below may have been deleted by request.
     pub removable_before: i64,
+    /// Records below were deleted by a request that was answered.
+    pub removed_before: i64,
     /// Retention may delete records.
     pub is_retained: bool,
 }
@@ -111,6 +116,7 @@ impl History {
         partition.acked.split_off(&end);
         partition.seen.split_off(&end);
         partition.latest = partition.latest.min(end);
+        partition.removed_before = partition.removed_before.min(end);
     }
 
     /// A power cut took committed offsets and generations, as the policy allows.

@@ -45,6 +45,12 @@ pub fn acked_records_stay(history: &PartitionHistory, log: &LogDump) -> Result<(
     Ok(())
 }
 
+/// O13: what a request deleted, and was answered for, stays deleted: a log that is long enough starts there or later.
+pub fn deleted_records_stay_away(history: &PartitionHistory, log: &LogDump) -> Result<(), String> {
+    let floor = history.removed_before.min(log.end);
+    never_decreases(&history.topic, "log start", floor, log.start)
+}
+
 /// O2: what any reader saw at an offset is what every reader sees there later, and what the produce answer said.
 pub fn readers_agree(history: &PartitionHistory, offset: i64, value: &Bytes) -> Result<(), String> {
     for (who, known) in [("a reader saw", &history.seen), ("a producer was told of", &history.acked)] {
@@ -130,10 +136,10 @@ pub fn only_sent_records(history: &PartitionHistory, log: &LogDump) -> Result<()
     }
 }
 
-/// O5: a high watermark or latest offset that a client is told is not below what was told before it asked.
-pub fn latest_never_decreases(topic: &str, floor: i64, told: i64) -> Result<(), String> {
+/// O5, O13: a bound of the log that a client is told is not below what was told before it asked.
+pub fn never_decreases(topic: &str, what: &str, floor: i64, told: i64) -> Result<(), String> {
     if told < floor {
-        return Err(format!("{topic}: the latest offset is {told} after {floor} had been told"));
+        return Err(format!("{topic}: the {what} is {told} after {floor} had been told"));
     }
     Ok(())
 }

@@ -105,7 +105,7 @@ impl Operator {
 
     async fn delete_records(&mut self) {
         let partition = self.client.rng.below(self.topic.partitions as u64) as i32;
-        let offset = {
+        let (offset, losses) = {
             let mut history = self.client.world.history();
             let known = history.partition(self.topic.key(partition));
             let offset = self
@@ -114,7 +114,7 @@ impl Operator {
                 .within(known.removable_before as u64, known.latest.max(known.removable_before) as u64)
                 as i64;
             known.removable_before = offset;
-            offset
+            (offset, history.losses)
         };
         let partitions = vec![DeleteRecordsPartition { partition_index: partition, offset }];
         let topics = vec![DeleteRecordsTopic { name: self.topic.name.clone(), partitions }];
@@ -122,6 +122,13 @@ impl Operator {
         let Some(answer) = self.client.ask(&request).await else { return };
         let code = answer.topics.first().and_then(|t| Some(t.partitions.first()?.error_code));
         self.client.note(format_args!("delete records {partition} before {offset}: {code:?}"));
+        if code == Some(ErrorCode::None) {
+            let mut history = self.client.world.history();
+            if history.losses == losses {
+                let known = history.partition(self.topic.key(partition));
+                known.removed_before = known.removed_before.max(offset);
+            }
+        }
         self.done(code);
     }
 

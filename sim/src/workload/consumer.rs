@@ -37,7 +37,16 @@ struct Position {
 /// What was known when a request left.
 struct Asked {
     losses: u64,
-    latest: BTreeMap<i32, i64>,
+    crashes: u64,
+    known: BTreeMap<i32, Known>,
+}
+
+/// What clients had been told of a partition.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    latest: i64,
+    high_watermark: (u64, i64),
+    removed_before: i64,
 }
 
 impl Consumer {
@@ -71,9 +80,13 @@ impl Consumer {
 
     fn asked(&self) -> Asked {
         let mut history = self.client.world.history();
-        let keys = (0..self.topic.partitions).map(|p| (p, self.topic.key(p)));
-        let latest = keys.map(|(p, key)| (p, history.partition(key).latest)).collect();
-        Asked { losses: history.losses, latest }
+        let mut known = BTreeMap::new();
+        for partition in 0..self.topic.partitions {
+            let of = history.partition(self.topic.key(partition));
+            let (latest, high_watermark, removed_before) = (of.latest, of.high_watermark, of.removed_before);
+            known.insert(partition, Known { latest, high_watermark, removed_before });
+        }
+        Asked { losses: history.losses, crashes: history.totals.crashes, known }
     }
 
     /// Takes the earliest offset as position, and looks at the latest.
@@ -81,9 +94,10 @@ impl Consumer {
         let asked = self.asked();
         let Some(latest) = self.list_offset(partition, LATEST).await else { return };
         self.told_latest(partition, latest, &asked);
-        let losses = self.client.world.history().losses;
+        let asked = self.asked();
         let Some(earliest) = self.list_offset(partition, EARLIEST).await else { return };
-        self.positions.insert(partition, Position { offset: earliest, losses });
+        self.told_earliest(partition, earliest, &asked);
+        self.positions.insert(partition, Position { offset: earliest, losses: asked.losses });
     }
 
     async fn list_offset(&mut self, partition: i32, timestamp: i64) -> Option<i64> {
@@ -110,10 +124,38 @@ impl Consumer {
         if history.losses != asked.losses {
             return;
         }
-        let floor = asked.latest.get(&partition).copied().unwrap_or(0);
-        history.judge("O5", records::latest_never_decreases(&self.topic.name, floor, told));
+        let floor = asked.known.get(&partition).map_or(0, |known| known.latest);
+        history.judge("O5", records::never_decreases(&self.topic.name, "latest offset", floor, told));
         let known = history.partition(self.topic.key(partition));
         known.latest = known.latest.max(told);
+    }
+
+    fn told_high_watermark(&self, partition: i32, told: i64, asked: &Asked) {
+        let mut history = self.client.world.history();
+        if history.losses != asked.losses {
+            return;
+        }
+        let crashes = history.totals.crashes;
+        let (since, floor) = asked.known.get(&partition).map_or((0, 0), |known| known.high_watermark);
+        if since == crashes {
+            history.judge("O5", records::never_decreases(&self.topic.name, "high watermark", floor, told));
+        }
+        let known = history.partition(self.topic.key(partition));
+        known.latest = known.latest.max(told);
+        if asked.crashes == crashes {
+            let before = known.high_watermark;
+            known.high_watermark =
+                if before.0 == crashes { before.max((crashes, told)) } else { (crashes, told) };
+        }
+    }
+
+    /// O13: records whose deletion was acknowledged are not there again.
+    fn told_earliest(&self, partition: i32, told: i64, asked: &Asked) {
+        let mut history = self.client.world.history();
+        if history.losses == asked.losses {
+            let floor = asked.known.get(&partition).map_or(0, |known| known.removed_before);
+            history.judge("O13", records::never_decreases(&self.topic.name, "log start", floor, told));
+        }
     }
 
     async fn fetch(&mut self) {
@@ -171,10 +213,11 @@ impl Consumer {
             let Some(position) = self.positions.get(&index).copied() else { continue };
             match partition.error_code {
                 ErrorCode::None => {
-                    self.told_latest(index, partition.high_watermark, asked);
+                    self.told_high_watermark(index, partition.high_watermark, asked);
+                    self.told_earliest(index, partition.log_start_offset, asked);
                     self.read(index, position, partition, asked);
                 }
-                ErrorCode::OffsetOutOfRange => self.reset(index, position).await,
+                ErrorCode::OffsetOutOfRange => self.reset(index, position, asked).await,
                 code => {
                     self.client.note(format_args!("fetch {} {index}: {code}", self.topic.name));
                     self.client.pause().await;
@@ -184,19 +227,18 @@ impl Consumer {
     }
 
     /// O19: a position is out of range only if it lies outside of the log.
-    async fn reset(&mut self, partition: i32, position: Position) {
+    async fn reset(&mut self, partition: i32, position: Position, asked: &Asked) {
         self.positions.remove(&partition);
         let Some(latest) = self.list_offset(partition, LATEST).await else { return };
         let Some(earliest) = self.list_offset(partition, EARLIEST).await else { return };
         self.client.note(format_args!("{} {partition}: reset at {}", self.topic.name, position.offset));
+        self.told_earliest(partition, earliest, asked);
         let mut history = self.client.world.history();
-        // A log start that was moved by request may fall back in a crash, as Kafka's does (it is checkpointed later).
-        let may_be_deleted = {
-            let known = history.partition(self.topic.key(partition));
-            known.is_retained || position.offset < known.removable_before
-        };
+        // A log start that nobody was promised (retention's, a deletion's without an answer) falls back in a crash, as
+        // Kafka's does, which is checkpointed later.
+        let may_be_back = history.totals.crashes != asked.crashes;
         let is_inside = (earliest..=latest).contains(&position.offset);
-        if history.losses == position.losses && is_inside && !may_be_deleted {
+        if history.losses == position.losses && is_inside && !may_be_back {
             history.complain(
                 "O19",
                 format_args!(
