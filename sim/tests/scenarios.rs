@@ -14,7 +14,9 @@ const SEEDS_MAX: u64 = 200;
 struct Scenario {
     seed: u64,
     durable: Option<bool>,
-    removed: String,
+    /// None where the harness itself was wrong: then the seed only has to stay silent.
+    removed: Option<String>,
+    #[serde(default)]
     expect: Vec<String>,
 }
 
@@ -46,7 +48,7 @@ fn what_was_found_once_is_found_again() {
             toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         let sound = run(&Plan { durable: scenario.durable, ..Plan::of(scenario.seed) });
         assert_eq!(sound.complaint, None, "{}\n{}", file.display(), sound.report());
-        let guard = guard(&scenario.removed);
-        assert!(finds(&scenario, guard), "{}: without {} nobody complains", file.display(), scenario.removed);
+        let Some(removed) = &scenario.removed else { continue };
+        assert!(finds(&scenario, guard(removed)), "{}: without {removed} nobody complains", file.display());
     }
 }

@@ -1,8 +1,10 @@
 //! Seeds: whole runs with faults, in which no oracle may complain.
 //!
 //! `HIGHWATER_SEED=n cargo sim -- --nocapture` replays one seed with its trace, `HIGHWATER_SEEDS=a..b` runs a range.
+//! With `HIGHWATER_OFF=Guard` a guard is removed: the seeds that then fail are the ones that need it.
 #![cfg(madsim)]
 
+use highwater_core::guard::Guard;
 use highwater_sim::history::Totals;
 use highwater_sim::run::{Outcome, Plan, run};
 use std::ops::Range;
@@ -20,6 +22,12 @@ fn seeds() -> Range<u64> {
         }
         Err(_) => 0..200,
     }
+}
+
+fn removed() -> Vec<Guard> {
+    let Ok(name) = std::env::var("HIGHWATER_OFF") else { return Vec::new() };
+    let guard = Guard::ALL.iter().find(|guard| guard.name() == name);
+    vec![*guard.unwrap_or_else(|| panic!("{name} is no guard of core/src/guard.rs"))]
 }
 
 fn add(totals: &mut Totals, run: &Outcome) {
@@ -42,7 +50,7 @@ fn no_oracle_complains() {
     let mut totals = Totals::default();
     let mut failures = Vec::new();
     for seed in seeds.clone() {
-        let outcome = run(&Plan { is_printing, ..Plan::of(seed) });
+        let outcome = run(&Plan { is_printing, off: removed(), ..Plan::of(seed) });
         add(&mut totals, &outcome);
         if outcome.complaint.is_some() {
             failures.push(outcome.report());
