@@ -25,7 +25,7 @@ use highwater_core::fetch::SessionsLimits;
 use highwater_core::ids::{BrokerEpoch, BrokerId};
 use highwater_core::metadata::peer::RegisterBroker;
 use highwater_core::metadata::{Asker, Endpoint, MetadataImage, PlanContext, Registration};
-use highwater_core::transport::{LocalPeer, PeerIdentity};
+use highwater_core::transport::{LocalPeer, PeerAddress, PeerIdentity};
 use highwater_protocol::Features;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -47,6 +47,8 @@ pub struct NodeSetup {
     pub fixed: ConfigMap,
     /// How clients reach it, by listener, with the ports that were really bound.
     pub endpoints: Vec<Endpoint>,
+    /// How other nodes reach it, with the port that was really bound; `None` if no node can.
+    pub peer_address: Option<PeerAddress>,
     /// How many files may be open at once.
     pub open_files_max: usize,
     /// Randomness for ids and sessions; in the simulator it follows from the run's seed.
@@ -251,6 +253,11 @@ impl Node {
     /// The node's deadlines.
     pub fn timers(&self) -> &Timers {
         &self.shell.timers
+    }
+
+    /// How other nodes reach it.
+    pub const fn peer_address(&self) -> Option<&PeerAddress> {
+        self.config.peer_address.as_ref()
     }
 
     /// The way to other nodes.

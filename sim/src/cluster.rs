@@ -151,6 +151,7 @@ impl Cluster {
                 host: BROKER_HOST.to_owned(),
                 port: BROKER_PORT,
             }],
+            peer_address: None,
             open_files_max: *self.rng.pick(&[4, 64]),
             seed: self.rng.bytes32(),
         }

@@ -32,6 +32,9 @@ use crate::ids::BrokerId;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+/// The listener name under which a registration has a broker's [`PeerAddress`]. Reserved: no client ever sees it.
+pub const PEER_LISTENER: &str = "PEER";
+
 /// Which of the two connections to a peer a frame takes, so that heartbeats never wait behind records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Class {

@@ -49,6 +49,7 @@ impl Collector for Metrics {
         if let Stage::Serving(node, server) = &self.stage {
             page.requests(node)?;
             page.connections(server)?;
+            page.peers(node)?;
             page.node(node)?;
             page.logs(node)?;
             page.groups(node)?;
@@ -121,6 +122,27 @@ impl Page<'_> {
             "Replies that muted their connection (quotas)",
             seen.throttles,
         )
+    }
+
+    fn peers(&mut self, node: &Node) -> fmt::Result {
+        let seen = node.peers().counters().snapshot();
+        let open = as_gauge(seen.links_open());
+        self.gauge("highwater_peer_connections_open", "Connections with other nodes open now", open)?;
+        let made = [("dialed", seen.links_dialed), ("accepted", seen.links_accepted)];
+        self.counters("highwater_peer_connections_made", "Connections made with other nodes", "by", made)?;
+        let help = "Attempts to connect to another node that came to nothing";
+        self.counter("highwater_peer_dials_failed", help, seen.dials_failed)?;
+        let help = "Connections between nodes refused, by this side or the other";
+        self.counter("highwater_peer_hellos_refused", help, seen.hellos_refused)?;
+        let help = "Connections with other nodes closed over bytes that are no frame";
+        self.counter("highwater_peer_frames_corrupt", help, seen.frames_corrupt)?;
+        let frames = [("received", seen.frames_in), ("sent", seen.frames_out)];
+        self.counters("highwater_peer_frames", "Frames between nodes", "direction", frames)?;
+        let not_sent = [("refused", seen.frames_not_sent), ("lost", seen.frames_lost)];
+        let help = "Frames that nobody took for sending, and those lost with their connection";
+        self.counters("highwater_peer_frames_not_sent", help, "why", not_sent)?;
+        self.counter("highwater_peer_received_bytes", "Bytes read from other nodes", seen.bytes_in)?;
+        self.counter("highwater_peer_sent_bytes", "Bytes written to other nodes", seen.bytes_out)
     }
 
     fn node(&mut self, node: &Node) -> fmt::Result {

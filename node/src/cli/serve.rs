@@ -12,6 +12,8 @@ use crate::meta_store::{MetaStore, MetaStoreError, SledMeta};
 use crate::node::{NodeSetup, Platform};
 use clap::{Args, ValueEnum};
 use highwater_core::metadata::Endpoint;
+use highwater_core::transport::{PEER_LISTENER, PeerAddress};
+use highwater_net_tcp::client::TcpDial;
 use highwater_net_tcp::{Listen, SocketOptions, TcpListen};
 use std::fs::File;
 use std::io::{IsTerminal, Read, Write};
@@ -73,6 +75,9 @@ pub struct SettingsArgs {
     /// What clients are told to connect to [default: where it listens]
     #[arg(long, value_name = "HOST:PORT")]
     advertise: Option<String>,
+    /// Where other nodes of the cluster connect [default: 127.0.0.1:0]; port 0 takes a free one
+    #[arg(long, value_name = "HOST:PORT")]
+    peer_listen: Option<String>,
     /// Where /metrics, /livez and /readyz are served [default: nowhere]
     #[arg(long, value_name = "HOST:PORT")]
     admin: Option<String>,
@@ -138,6 +143,9 @@ pub fn load(args: &SettingsArgs) -> Result<NodeConfig, CliError> {
     if let Some(address) = &args.admin {
         loader = loader.flag("--admin", "highwater.admin.listener", address);
     }
+    if let Some(address) = &args.peer_listen {
+        loader = loader.flag("--peer-listen", "highwater.peer.listener", address);
+    }
     if let Some(id) = args.node_id {
         loader = loader.flag("--node-id", "node.id", &id.to_string());
     }
@@ -195,6 +203,8 @@ async fn serve(config: &NodeConfig, data_dir: &Path, control: &Handle) -> Result
     // Heard from here on: a signal that comes while logs are opened ends the broker as cleanly as a later one.
     let mut signals = Signals::hear()?;
     let (listeners, endpoints) = bind_all(config).await?;
+    let (peer_listener, peer_address) = bind_peer(config, control).await?;
+    let peer_bound = peer_listener.local_addr();
     let admin = AdminPort::open(config.admin.as_ref()).await?;
     let setup = NodeSetup {
         node_id: config.node_id,
@@ -202,19 +212,21 @@ async fn serve(config: &NodeConfig, data_dir: &Path, control: &Handle) -> Result
         cluster_id: None,
         fixed: config.fixed.clone(),
         endpoints,
+        peer_address: Some(peer_address),
         open_files_max: files_for_logs(open_files),
         seed: random()?,
     };
     let platform = Platform {
         disk: Arc::new(RealDisk),
         open_meta_store: Box::new(open_meta_store),
-        open_peers: crate::peers::alone(),
+        open_peers: crate::peers::over(TcpDial::default(), peer_listener),
         control: control.clone(),
     };
     let mut addresses: Vec<_> =
         listeners.iter().map(|(name, listener)| (name.clone(), listener.local_addr())).collect();
     let broker = Broker::start(setup, platform, listeners).map_err(CliError::new)?;
     admin.pages.serving(broker.node(), broker.server());
+    addresses.push((PEER.to_owned(), peer_bound));
     addresses.extend(admin.address.map(|address| (ADMIN.to_owned(), Ok(address))));
     say_ready(&broker, &addresses);
     let halted = tokio::select! {
@@ -264,6 +276,8 @@ impl Signals {
 
 /// The admin port's name on the ready line.
 const ADMIN: &str = "admin";
+/// The peer listener's name there.
+const PEER: &str = "peer";
 
 /// The admin port, if one is wanted. It answers while logs are still being opened, too.
 struct AdminPort {
@@ -291,7 +305,7 @@ fn say_ready(broker: &Broker, addresses: &[(String, std::io::Result<SocketAddr>)
     for (at, (name, address)) in addresses.iter().enumerate() {
         let Ok(address) = address else { continue };
         let key = match name.as_str() {
-            ADMIN => ADMIN.to_owned(),
+            ADMIN | PEER => name.clone(),
             _ if at == 0 => "listen".to_owned(),
             name => format!("listen.{name}"),
         };
@@ -324,7 +338,7 @@ async fn bind_all(config: &NodeConfig) -> Result<(Vec<(String, TcpListen)>, Vec<
     let mut listeners = Vec::new();
     let mut endpoints = Vec::new();
     for listener in &config.listeners {
-        let bound = bind(listener, options).await?;
+        let bound = bind(&listener.name, &listener.bind, options).await?;
         let address = bound.local_addr().map_err(|error| CliError::new(error.to_string()))?;
         endpoints.push(endpoint(listener, address));
         listeners.push((listener.name.clone(), bound));
@@ -332,12 +346,26 @@ async fn bind_all(config: &NodeConfig) -> Result<(Vec<(String, TcpListen)>, Vec<
     Ok((listeners, endpoints))
 }
 
-async fn bind(listener: &Listener, options: SocketOptions) -> Result<TcpListen, CliError> {
-    let HostPort { host, port } = &listener.bind;
-    let host = if host.is_empty() { "::" } else { host };
-    let failed = |error: std::io::Error| {
-        CliError::new(format!("listener {} cannot listen on {}: {error}", listener.name, listener.bind))
+/// Listens for other nodes, on the runtime that hears them. With where they are told to connect.
+async fn bind_peer(config: &NodeConfig, control: &Handle) -> Result<(TcpListen, PeerAddress), CliError> {
+    let at = config.peer.clone();
+    let binding = control.spawn(async move { bind(PEER_LISTENER, &at, SocketOptions::default()).await });
+    let bound = binding.await.map_err(|error| CliError::new(error.to_string()))??;
+    let address = bound.local_addr().map_err(|error| CliError::new(error.to_string()))?;
+    let listener = Listener {
+        name: PEER_LISTENER.to_owned(),
+        bind: config.peer.clone(),
+        advertised: config.peer_advertised.clone(),
     };
+    let Endpoint { host, port, .. } = endpoint(&listener, address);
+    Ok((bound, PeerAddress { host, port }))
+}
+
+async fn bind(name: &str, at: &HostPort, options: SocketOptions) -> Result<TcpListen, CliError> {
+    let HostPort { host, port } = at;
+    let host = if host.is_empty() { "::" } else { host };
+    let failed =
+        |error: std::io::Error| CliError::new(format!("listener {name} cannot listen on {at}: {error}"));
     let mut last = None;
     for address in tokio::net::lookup_host((host, *port)).await.map_err(failed)? {
         match TcpListen::bind(address, options).await {

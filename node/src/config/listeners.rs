@@ -1,6 +1,7 @@
 //! `listeners` and `advertised.listeners`: where to listen, and where clients are sent to.
 
 use highwater_core::config::list;
+use highwater_core::transport::PEER_LISTENER;
 
 /// A host and a port, as `HOST:PORT` or `[IPv6]:PORT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +90,11 @@ pub(super) fn parse(settings: Settings<'_>) -> Result<Vec<Listener>, String> {
     let is_controller = |name: &str| list(settings.controllers).any(|other| other.eq_ignore_ascii_case(name));
     let mut clients = Vec::new();
     for (name, bind) in listeners.into_iter().filter(|(name, _)| !is_controller(name)) {
+        if name == PEER_LISTENER {
+            return Err(format!(
+                "listener name {PEER_LISTENER} is reserved for other nodes; see highwater.peer.listener"
+            ));
+        }
         check_protocol(&name, settings.protocols)?;
         let advertised = advertised.iter().find(|(other, _)| *other == name).map(|(_, at)| at.clone());
         clients.push(Listener { name, bind, advertised });
@@ -187,6 +193,7 @@ mod tests {
             ("PLAINTEXT://:1", "OTHER://h:1", "OTHER is not there"),
             ("EXTERNAL://:1", "", "No security protocol defined for listener EXTERNAL"),
             ("SSL://:1", "", "only PLAINTEXT is served"),
+            ("PLAINTEXT://:1,peer://:2", "", "PEER is reserved"),
         ];
         for (listeners, advertised, why) in cases {
             let error = parsed(listeners, advertised, MAP).expect_err(listeners);

@@ -24,6 +24,9 @@ use std::path::{Path, PathBuf};
 /// Larger files are somebody's mistake.
 const FILE_BYTES_MAX: usize = 1 << 20;
 
+/// Where other nodes connect.
+const PEER_LISTENER_SETTING: &str = "highwater.peer.listener";
+
 /// What variables of the environment begin with.
 const VARIABLE_PREFIX: &str = "HIGHWATER_";
 
@@ -80,6 +83,10 @@ pub struct NodeConfig {
     pub listeners: Vec<Listener>,
     /// `highwater.admin.listener`
     pub admin: Option<HostPort>,
+    /// `highwater.peer.listener`
+    pub peer: HostPort,
+    /// `highwater.peer.advertised.listener`
+    pub peer_advertised: Option<HostPort>,
     /// The effective settings before any dynamic one.
     pub broker: BrokerConfig,
     /// Everything that was set: the static layer of [`highwater_core::config::Layers`].
@@ -226,7 +233,12 @@ impl Loader {
         let node_id = self.checked(node_id(&fixed));
         let listeners = self.checked(client_listeners(&fixed));
         let data_dirs = self.checked(data_dirs(&fixed));
-        let admin = self.checked(admin(&fixed));
+        let admin = self.checked(host_port(&fixed, "highwater.admin.listener"));
+        let peer = self.checked(
+            host_port(&fixed, PEER_LISTENER_SETTING)
+                .and_then(|peer| peer.ok_or_else(|| format!("{PEER_LISTENER_SETTING} must not be empty"))),
+        );
+        let peer_advertised = self.checked(host_port(&fixed, "highwater.peer.advertised.listener"));
         self.checked(check_roles(&fixed));
         let empty = ConfigMap::new();
         let layers = Layers { dynamic: &empty, dynamic_default: &empty, fixed: &fixed };
@@ -245,6 +257,8 @@ impl Loader {
             data_dirs: data_dirs.expect(all),
             listeners: listeners.expect(all),
             admin: admin.expect(all),
+            peer: peer.expect(all),
+            peer_advertised: peer_advertised.expect(all),
             broker,
             fixed,
             origins,
@@ -326,9 +340,9 @@ fn data_dirs(fixed: &ConfigMap) -> Result<Vec<PathBuf>, String> {
     Ok(dirs)
 }
 
-fn admin(fixed: &ConfigMap) -> Result<Option<HostPort>, String> {
-    let text = effective(fixed, "highwater.admin.listener").filter(|text| !text.is_empty());
-    text.map(|text| text.parse().map_err(|why| format!("highwater.admin.listener: {why}"))).transpose()
+fn host_port(fixed: &ConfigMap, setting: &str) -> Result<Option<HostPort>, String> {
+    let text = effective(fixed, setting).filter(|text| !text.is_empty());
+    text.map(|text| text.parse().map_err(|why| format!("{setting}: {why}"))).transpose()
 }
 
 fn check_roles(fixed: &ConfigMap) -> Result<(), String> {

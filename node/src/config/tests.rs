@@ -20,6 +20,8 @@ fn no_configuration_is_a_configuration() {
     assert_eq!(config.listeners.len(), 1);
     assert_eq!(config.listeners[0].bind.to_string(), "127.0.0.1:9092");
     assert_eq!((config.admin, config.warnings), (None, Vec::new()));
+    assert_eq!(config.peer.to_string(), "127.0.0.1:0", "other machines are let in by who asks for it");
+    assert_eq!(config.peer_advertised, None);
 }
 
 #[test]
@@ -121,6 +123,20 @@ fn all_problems_are_told_at_once() {
              log.retention.ms must be unlimited (-1) or, greater than or equal to 1"
         )
     );
+}
+
+#[test]
+fn where_other_nodes_connect() {
+    let config =
+        properties("highwater.peer.listener=0.0.0.0:9192\nhighwater.peer.advertised.listener=b1:9192")
+            .flag("--peer-listen", "highwater.peer.listener", "[::1]:7")
+            .finish()
+            .expect("it is valid");
+    assert_eq!(config.peer.to_string(), "[::1]:7");
+    assert_eq!(config.peer_advertised.map(|at| at.to_string()).as_deref(), Some("b1:9192"));
+    let wrong = error(properties("highwater.peer.listener=nowhere"));
+    assert_eq!(wrong, "highwater.peer.listener: 'nowhere' is not HOST:PORT");
+    assert_eq!(error(properties("highwater.peer.listener=")), "highwater.peer.listener must not be empty");
 }
 
 #[test]

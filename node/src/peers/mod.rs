@@ -13,14 +13,17 @@
 //! - Frames of a kind that nobody handles (yet) are dropped and counted.
 
 mod alone;
+mod network;
 
 pub use alone::alone;
+pub use network::{over, over_with};
 
 use highwater_core::ids::BrokerId;
 use highwater_core::transport::{
     Class, Frame, FrameKind, LinkEvent, LocalPeer, PeerAddress, PeerHandler, PeerIdentity, PeerTransport,
     SendError,
 };
+use highwater_net_tcp::peer::PeerCounters;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
@@ -51,6 +54,8 @@ pub struct PeersSetup {
     pub seed: u64,
     /// Who hears what arrives.
     pub handler: Weak<dyn PeerHandler>,
+    /// What the transport counts into.
+    pub counters: Arc<PeerCounters>,
 }
 
 impl fmt::Debug for PeersSetup {
@@ -72,6 +77,7 @@ struct Handlers {
 /// A node's way to all others.
 pub struct Peers {
     transport: Arc<dyn PeerTransport>,
+    counters: Arc<PeerCounters>,
     handlers: RwLock<Handlers>,
     unhandled: AtomicU64,
 }
@@ -87,8 +93,11 @@ impl Peers {
     pub fn open(open: OpenPeers, local: LocalPeer, control: Handle, bulk: Handle, seed: u64) -> Arc<Self> {
         Arc::new_cyclic(|me: &Weak<Self>| {
             let handler: Weak<dyn PeerHandler> = me.clone();
+            let counters = Arc::new(PeerCounters::default());
+            let setup = PeersSetup { local, control, bulk, seed, handler, counters: counters.clone() };
             Self {
-                transport: open(PeersSetup { local, control, bulk, seed, handler }),
+                transport: open(setup),
+                counters,
                 handlers: RwLock::default(),
                 unhandled: AtomicU64::new(0),
             }
@@ -124,6 +133,11 @@ impl Peers {
     /// The transport itself.
     pub fn transport(&self) -> &Arc<dyn PeerTransport> {
         &self.transport
+    }
+
+    /// What the transport has counted.
+    pub fn counters(&self) -> &PeerCounters {
+        &self.counters
     }
 
     /// Frames of kinds that nobody handled.

@@ -6,6 +6,7 @@ mod crash;
 mod damage;
 mod disk_full;
 mod harness;
+mod peers;
 mod producer;
 mod quotas;
 mod recovery;
