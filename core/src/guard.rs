@@ -85,6 +85,34 @@ guards! {
     LogStartBelowHighWatermark,
     /// Under `highwater.acks.durable` the high watermark counts flushed records only.
     HighWatermarkFlushed,
+    /// The high watermark waits for every replica that may be in the ISR, committed or proposed (PR-05, KIP-497).
+    HighWatermarkMaximalIsr,
+    /// A follower joins the ISR only once it has reached the start of the leader's epoch (PR-04).
+    IsrGrowthEpochStart,
+    /// An answer to an ISR proposal is of the leadership that proposed.
+    IsrAnswerLeaderEpoch,
+    /// An answer to an ISR proposal settles no newer one (PR-14).
+    IsrAnswerCurrent,
+    /// A follower's progress counts only if its log is a prefix of the leader's (design rule 3).
+    FollowerFetchVerified,
+    /// A follower whose log parts from the leader's is told so and given nothing (KIP-320).
+    FollowerNotDiverged,
+    /// A follower keeps what lies behind its high watermark until the leader's log says otherwise (PR-01).
+    FollowerKeepsTail,
+    /// Diverging logs are cut to the smaller end of their largest common epoch (PR-02, KIP-279).
+    DivergenceMinimum,
+    /// A leader's answer is taken only from the broker that is followed (PR-11).
+    ReplicaAnswerLeader,
+    /// A leader's answer is taken only in the epoch that it answers (PR-11).
+    ReplicaAnswerEpoch,
+    /// A leader's answer is taken only at the offset that it answers (PR-11).
+    ReplicaAnswerOffset,
+    /// Replicated batches are of no epoch above the leader's (PR-11).
+    ReplicaBatchEpoch,
+    /// A replica fetch is of its session's next sequence, from the newest life of its broker.
+    ReplicaSessionSequence,
+    /// A reply to a replica fetch is of the session that is open.
+    ReplicaReplySession,
     /// The producer state is rebuilt from the log at start (O15).
     ProducersRebuilt,
     /// A log may start inside of its first batch (KIP-107).

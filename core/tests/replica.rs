@@ -3,14 +3,16 @@
 //! A step is a line with a command, `----`, and what the replica asks for or answers, up to an empty line. With
 //! `UPDATE_SCRIPTS=1` the outputs are written anew; review the difference.
 
-use highwater_core::batch::{Builder, Codec, TimestampType, ValidBatch};
+use bytes::Bytes;
+use highwater_core::batch::{Builder, Codec, StampedBatch, TimestampType, ValidBatch, replicated, stamp};
 use highwater_core::ids::{
     BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionEpoch, ProducerEpoch, ProducerId, Sequence, Token,
     TopicPartition,
 };
 use highwater_core::machine::{Machine, Outbox};
 use highwater_core::replica::{
-    Acks, Effect, FetchFrom, Input, Isolation, Leadership, Recovery, Replica, Reply, Role, Settings,
+    Acks, Effect, EpochEnd, FetchFrom, FetchPosition, FollowerFetch, Input, Isolation, IsrAccepted,
+    IsrRefusal, Leadership, Recovery, Replica, Replicated, ReplicatedOutcome, Reply, Role, Settings,
 };
 use highwater_core::time::{Instant, Now, Timestamp};
 use std::collections::BTreeMap;
@@ -65,6 +67,7 @@ impl<'a> Command<'a> {
                 TimestampType::CreateTime
             },
             deletes: !self.has("compact"),
+            lag_max: Duration::from_millis(self.or("lag_ms", 30_000) as u64),
             ..Settings::default()
         }
     }
@@ -146,13 +149,29 @@ impl Story {
             "append-failed" => Input::AppendFailed,
             "flushed" => Input::Flushed { through: Offset(c.number("through").unwrap()) },
             "flush-failed" => Input::FlushFailed,
-            "fetched" => Input::FollowerFetched {
-                broker: BrokerId(c.number("broker").unwrap() as i32),
-                broker_epoch: BrokerEpoch(c.or("life", 1)),
+            "fetched" => Input::FollowerFetched(self.follower_fetch(c)),
+            "isr-accepted" => Input::IsrAnswered {
                 leader_epoch: c.epoch("epoch").unwrap(),
-                end: Offset(c.number("end").unwrap()),
-                log_start: Offset(c.or("start", 0)),
+                proposed_at: PartitionEpoch(c.number("at").unwrap() as i32),
+                answer: Ok(IsrAccepted {
+                    leader_epoch: c.epoch("epoch").unwrap(),
+                    partition_epoch: PartitionEpoch(c.number("version").unwrap() as i32),
+                    isr: c.brokers("isr"),
+                }),
             },
+            "isr-refused" => Input::IsrAnswered {
+                leader_epoch: c.epoch("epoch").unwrap(),
+                proposed_at: PartitionEpoch(c.number("at").unwrap() as i32),
+                answer: Err(if c.has("ineligible") {
+                    IsrRefusal::Ineligible
+                } else if c.has("stale") {
+                    IsrRefusal::Stale
+                } else {
+                    IsrRefusal::Retry
+                }),
+            },
+            "replicate" | "diverging" | "out-of-range" => Input::Replicate(self.replicated(c)),
+            "truncated" => Input::Truncated { end: Offset(c.number("end").unwrap()), producers: None },
             "delete-records" => {
                 Input::DeleteRecords { token: self.token(c), before: Offset(c.number("before").unwrap()) }
             }
@@ -162,11 +181,71 @@ impl Story {
                 beyond: Offset(c.number("beyond").unwrap()),
                 isolation: c.isolation(),
             },
+            "watch-replica" => Input::WatchReplica {
+                token: self.token(c),
+                end_beyond: Offset(c.number("end").unwrap()),
+                high_watermark_beyond: Offset(c.number("hw").unwrap()),
+            },
             "forget" => Input::Forget { token: Token(c.number("token").unwrap() as u64) },
             "configure" => Input::Configure(c.settings()),
             "delete" => Input::Delete,
             _ => return None,
         })
+    }
+
+    fn follower_fetch(&self, c: &Command<'_>) -> FollowerFetch {
+        let end = Offset(c.number("end").unwrap());
+        let log_start = Offset(c.or("start", 0));
+        let copied = self.replica.epochs().epoch_of(end.plus(-1)).filter(|_| end > log_start);
+        FollowerFetch {
+            broker: BrokerId(c.number("broker").unwrap() as i32),
+            broker_epoch: BrokerEpoch(c.or("life", 1)),
+            position: FetchPosition {
+                leader_epoch: c.epoch("epoch").unwrap(),
+                offset: end,
+                safe_end: Offset(c.or("safe", end.0)),
+                last_epoch: c.epoch("last").or(copied).unwrap_or(LeaderEpoch::NONE),
+                log_start,
+            },
+        }
+    }
+
+    /// A leader's answer; without `epoch` and `at` it fits.
+    fn replicated(&self, c: &Command<'_>) -> Replicated {
+        let position = self.replica.fetch_position();
+        let position = position.map(|(_, position)| (position.leader_epoch, position.offset));
+        let (epoch, offset) = position.unwrap_or((LeaderEpoch(0), Offset(0)));
+        let outcome = match c.verb {
+            "diverging" => ReplicatedOutcome::Diverging(EpochEnd {
+                epoch: c.epoch("of").unwrap(),
+                end: Offset(c.number("end").unwrap()),
+            }),
+            "out-of-range" => ReplicatedOutcome::OutOfRange {
+                log_start: Offset(c.number("start").unwrap()),
+                log_end: Offset(c.number("end").unwrap()),
+            },
+            _ => ReplicatedOutcome::Data {
+                high_watermark: Offset(c.or("hw", 0)),
+                log_start: Offset(c.or("start", 0)),
+                batches: self.copied_batches(c, epoch, offset),
+            },
+        };
+        Replicated {
+            leader: BrokerId(c.or("leader", 2) as i32),
+            leader_epoch: c.epoch("epoch").unwrap_or(epoch),
+            offset: Offset(c.or("at", offset.0)),
+            outcome,
+        }
+    }
+
+    /// `n` records from `base` on, of the epoch `of`, as one stored batch.
+    fn copied_batches(&self, c: &Command<'_>, epoch: LeaderEpoch, offset: Offset) -> Vec<StampedBatch> {
+        if c.or("n", 0) == 0 {
+            return Vec::new();
+        }
+        let base = Offset(c.or("base", offset.0));
+        let stamped = stamp(&c.batch(self.now_ms), base, c.epoch("of").unwrap_or(epoch), None);
+        replicated(&Bytes::from([stamped.head(), stamped.rest()].concat())).unwrap()
     }
 
     fn run(&mut self, line: &str) -> String {
@@ -200,7 +279,13 @@ impl Story {
                     Role::Leader(l) => {
                         format!("leader of epoch {}, high watermark {:?}", l.leader_epoch, l.high_watermark)
                     }
-                    Role::Follower(f) => format!("follower in epoch {}", f.leader_epoch),
+                    Role::Follower(f) => match r.fetch_position() {
+                        None => format!("follower in epoch {}", f.leader_epoch),
+                        Some((leader, at)) => format!(
+                            "follower in epoch {} of {leader}, at {} of epoch {}, safe to {}",
+                            f.leader_epoch, at.offset, at.last_epoch, at.safe_end
+                        ),
+                    },
                     Role::Offline(why) => format!("offline: {why:?}"),
                 };
                 let epochs: Vec<_> =
@@ -215,12 +300,23 @@ impl Story {
                     epochs.join(" ")
                 )
             }
+            "isr" => match r.role() {
+                Role::Leader(l) => {
+                    format!("committed {:?} maximal {:?}\n", ids(l.isr()), ids(l.maximal_isr()))
+                }
+                _ => "no leader\n".to_owned(),
+            },
+            "bounds" => match r.follower_bounds(&self.follower_fetch(command)) {
+                Ok(b) => format!("up to {} (hw {} start {})\n", b.end, b.high_watermark, b.log_start),
+                Err(outcome) => format!("{outcome:?}\n"),
+            },
             "fetch" => {
                 let from = FetchFrom {
                     offset: Offset(command.number("offset").unwrap()),
                     current_leader_epoch: command.epoch("epoch"),
                     last_fetched_epoch: command.epoch("last"),
                     isolation: command.isolation(),
+                    from_follower: command.has("rack"),
                 };
                 match r.fetch_bounds(from) {
                     Ok(b) => match b.diverging {
@@ -254,8 +350,24 @@ impl Story {
     }
 }
 
+fn ids(brokers: &[BrokerId]) -> Vec<i32> {
+    brokers.iter().map(|broker| broker.0).collect()
+}
+
 fn told(effect: &Effect) -> String {
     match effect {
+        Effect::Truncate { to, rebuilds_producers, reason } => {
+            let producers = if *rebuilds_producers { ", producers from the log" } else { "" };
+            format!("truncate to {to}{producers}: {reason:?}")
+        }
+        Effect::StartOver { at, reason } => format!("start over at {at}: {reason:?}"),
+        Effect::ProposeIsr { leader_epoch, partition_epoch, isr } => {
+            let isr: Vec<_> = isr
+                .iter()
+                .map(|m| m.broker_epoch.map_or(m.broker.to_string(), |life| format!("{}/{life}", m.broker)))
+                .collect();
+            format!("propose {} in epoch {leader_epoch} after {partition_epoch}", isr.join(" "))
+        }
         Effect::Append(batch) => {
             let h = batch.header;
             format!("append {}..{} epoch {}", h.base_offset, h.next_offset(), h.leader_epoch)

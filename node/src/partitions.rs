@@ -93,7 +93,7 @@ impl Node {
                 topic: topic.name.clone(),
                 id,
                 config: config.clone(),
-                producer_expiration_ms: i64::from(broker_config.producer_id_expiration_ms),
+                broker_config: broker_config.clone(),
                 snapshot: self.stored_snapshot(id),
                 coordinator: (*topic.name == *OFFSETS_TOPIC).then(|| {
                     let (group, shard) = crate::settings::group_config(&broker_config, &config);
@@ -198,9 +198,9 @@ impl Node {
             return;
         }
         let config = Arc::new(image.topic_config(self.id(), self.fixed(), id));
-        let expiration_ms = i64::from(self.broker_config().producer_id_expiration_ms);
+        let broker_config = self.broker_config();
         for partition in self.registry().of_topic(id) {
-            let _ = partition.configure(config.clone(), expiration_ms);
+            let _ = partition.configure(config.clone(), &broker_config);
         }
     }
 

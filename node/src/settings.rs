@@ -45,14 +45,15 @@ pub fn log_config(topic: &TopicConfig, partition: TopicPartition) -> LogConfig {
 }
 
 /// The settings that the replica machine itself follows.
-pub fn replica_settings(topic: &TopicConfig, producer_expiration_ms: i64) -> replica::Settings {
+pub fn replica_settings(topic: &TopicConfig, broker: &BrokerConfig) -> replica::Settings {
     replica::Settings {
         min_isr: usize::try_from(topic.insync_replicas_min).unwrap_or(1),
         acks_durable: topic.acks_durable,
         flush_messages: topic.flush_messages.unwrap_or(i64::MAX),
         flush_interval: topic.flush_ms.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis),
         timestamp_type: topic.timestamp_type,
-        producer_expiration_ms,
+        producer_expiration_ms: i64::from(broker.producer_id_expiration_ms),
+        lag_max: Duration::from_millis(u64::try_from(broker.replica_lag_ms_max).unwrap_or(0)),
         deletes: topic.cleanup_policy.delete,
     }
 }

@@ -21,6 +21,7 @@ mod compression;
 mod error;
 mod header;
 mod records;
+mod replicated;
 mod scan;
 mod snappy;
 mod stamp;
@@ -32,6 +33,7 @@ pub use compression::{Codec, Compression, Scratch};
 pub use error::{BatchError, RecordError};
 pub use header::{Attributes, BatchHeader, HeaderError, TimestampType, crc_holds, crc32c};
 pub use records::{Header, Record, Records, records};
+pub use replicated::{ReplicatedError, replicated};
 pub use stamp::{StampedBatch, stamp};
 pub use validate::{Recompression, Rules, ValidBatch, validate, validate_with};
 

@@ -20,6 +20,11 @@ pub struct StampedBatch {
 }
 
 impl StampedBatch {
+    /// A batch that has its offset and epoch already, as a leader's log holds it.
+    pub(super) fn stored(header: BatchHeader, bytes: Bytes) -> Self {
+        Self { header, head: [0; HEADER_BYTES], head_len: 0, rest: bytes }
+    }
+
     /// What goes first: the 16-byte prefix, or the whole header if the broker had to change it.
     pub fn head(&self) -> &[u8] {
         &self.head[..self.head_len]

@@ -162,6 +162,17 @@ impl FetchSet {
         }
     }
 
+    /// What was taken and not answered is dirty again.
+    pub fn restart(&mut self) {
+        self.begin();
+    }
+
+    /// The high watermark and log start that the client was told last, −1 if it was told none.
+    pub fn told(&self, slot: Slot) -> Option<(Offset, Offset)> {
+        let entry = self.entries.get(slot.0 as usize)?.as_ref()?;
+        Some((entry.told_high_watermark, entry.told_log_start))
+    }
+
     /// The partitions worth reading, in fair order. Each is to be answered, or taken again by a later fetch.
     pub fn take_dirty(&mut self) -> Vec<(Slot, FetchPartition)> {
         let mut work = Vec::with_capacity(self.dirty.len());

@@ -1,6 +1,7 @@
 //! Which leader epoch wrote from which offset on: a pure function of the log (KIP-101, KIP-279, KIP-320).
 
 use crate::ids::{LeaderEpoch, Offset};
+use serde::{Deserialize, Serialize};
 
 /// One epoch's first offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +13,7 @@ pub struct EpochStart {
 }
 
 /// The answer to "where does this epoch end": the largest epoch at or below the one asked, and its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EpochEnd {
     /// The epoch found; [`LeaderEpoch::NONE`] if nothing is known.
     pub epoch: LeaderEpoch,
@@ -96,6 +97,11 @@ impl Epochs {
     /// Forgets what lies at and behind the new log end.
     pub fn truncate_end(&mut self, log_end: Offset) {
         self.entries.retain(|entry| entry.start < log_end);
+    }
+
+    /// Forgets everything: the log starts over.
+    pub fn clear(&mut self) {
+        self.entries.clear();
     }
 
     /// Forgets what lies before the new log start. The epoch of the log start itself begins there now.

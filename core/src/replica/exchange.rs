@@ -1,7 +1,9 @@
 //! What a replica hears and what it asks for: its closed sets of inputs, effects and replies.
 
 use super::Settings;
-use super::producers::SequenceError;
+use super::epochs::EpochEnd;
+use super::message::FetchPosition;
+use super::producers::{Producers, SequenceError};
 use super::queries::Isolation;
 use crate::batch::{StampedBatch, ValidBatch};
 use crate::error_code::ErrorCode;
@@ -56,18 +58,29 @@ pub enum Input {
     },
     /// A flush failed. The pages may be gone although a second flush would succeed, so there is none (ST-01).
     FlushFailed,
-    /// A follower's fetch was answered with what lies behind `end`, so it holds everything before.
-    FollowerFetched {
-        /// Who fetched.
-        broker: BrokerId,
-        /// The life of the broker that fetched.
-        broker_epoch: BrokerEpoch,
-        /// The epoch its fetch named.
+    /// A follower has fetched: it holds everything before its position. Counts only if [`Replica::follower_bounds`]
+    /// finds the position good (design rule 3).
+    ///
+    /// [`Replica::follower_bounds`]: super::Replica::follower_bounds
+    FollowerFetched(FollowerFetch),
+    /// The controller answered [`Effect::ProposeIsr`].
+    IsrAnswered {
+        /// The leader epoch of the proposal.
         leader_epoch: LeaderEpoch,
-        /// Where its log ends.
+        /// The registration that the proposal was to follow.
+        proposed_at: PartitionEpoch,
+        /// What is committed now, or why nothing was changed.
+        answer: Result<IsrAccepted, IsrRefusal>,
+    },
+    /// The leader answered this follower's fetch.
+    Replicate(Replicated),
+    /// The log was cut, as [`Effect::Truncate`] or [`Effect::StartOver`] asked. Flushes noted before the cut say
+    /// nothing and are not told.
+    Truncated {
+        /// The log's end now: what was asked, or the beginning of the batch that held it.
         end: Offset,
-        /// Where its log starts.
-        log_start: Offset,
+        /// The producer state of what is left; none if [`Effect::Truncate`] asked for none.
+        producers: Option<Producers>,
     },
     /// Delete all records before an offset (KIP-107); −1 means up to the high watermark.
     DeleteRecords {
@@ -80,6 +93,15 @@ pub enum Input {
     Retain {
         /// The first offset that stays.
         log_start: Offset,
+    },
+    /// Wake `token` once a follower has something to be told. One-shot.
+    WatchReplica {
+        /// Who is to be woken.
+        token: Token,
+        /// Woken once the log's end is above it.
+        end_beyond: Offset,
+        /// Or once the high watermark is above it.
+        high_watermark_beyond: Offset,
     },
     /// Wake `token` once there is something to read beyond an offset. One-shot.
     Watch {
@@ -114,6 +136,101 @@ pub struct Leadership {
     pub isr: Vec<BrokerId>,
 }
 
+/// A follower's fetch, as its leader sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FollowerFetch {
+    /// Who fetched.
+    pub broker: BrokerId,
+    /// The life of the broker that fetched.
+    pub broker_epoch: BrokerEpoch,
+    /// Where it stands.
+    pub position: FetchPosition,
+}
+
+/// What a leader answered to a follower's fetch.
+#[derive(Clone, Debug)]
+pub struct Replicated {
+    /// Who answered.
+    pub leader: BrokerId,
+    /// The epoch that the fetch named.
+    pub leader_epoch: LeaderEpoch,
+    /// The offset that the fetch named.
+    pub offset: Offset,
+    /// The answer.
+    pub outcome: ReplicatedOutcome,
+}
+
+/// The answer itself, its batches checked ([`crate::batch::replicated`]).
+#[derive(Clone, Debug)]
+pub enum ReplicatedOutcome {
+    /// What follows in the leader's log.
+    Data {
+        /// The leader's high watermark.
+        high_watermark: Offset,
+        /// The leader's log start.
+        log_start: Offset,
+        /// Whole batches in order; none if there is nothing new but the offsets.
+        batches: Vec<StampedBatch>,
+    },
+    /// The logs part ways: the largest epoch not above this log's last, and where the leader's copy of it ends.
+    Diverging(EpochEnd),
+    /// The position lies outside the leader's log, which had these ends.
+    OutOfRange {
+        /// The leader's log start.
+        log_start: Offset,
+        /// The leader's log end.
+        log_end: Offset,
+    },
+}
+
+/// One member of a proposed ISR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IsrMember {
+    /// Who.
+    pub broker: BrokerId,
+    /// The life in which it proved to be in sync; none of the leader itself and of a committed member that has not
+    /// fetched in this epoch, for whom the registration that the metadata know is meant.
+    pub broker_epoch: Option<BrokerEpoch>,
+}
+
+/// A partition's registration after an accepted proposal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IsrAccepted {
+    /// Its leader epoch.
+    pub leader_epoch: LeaderEpoch,
+    /// Its partition epoch.
+    pub partition_epoch: PartitionEpoch,
+    /// Its ISR.
+    pub isr: Vec<BrokerId>,
+}
+
+/// Why a proposal changed nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IsrRefusal {
+    /// The registration is newer than the proposal knew (or the partition is gone): it will be told.
+    Stale,
+    /// A new member is fenced, stopping, or has restarted since: the proposal is void.
+    Ineligible,
+    /// The controller could not say; ask again.
+    Retry,
+}
+
+/// Why a log is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CutReason {
+    /// The leader's log parts from this one there.
+    Diverged {
+        /// The largest epoch that both may share.
+        epoch: LeaderEpoch,
+    },
+    /// The leader's log begins behind this one's end.
+    BehindLogStart,
+    /// The leader's log ends before this one begins.
+    BeyondLogEnd,
+    /// The leader's first batch begins before this empty log does.
+    WithinBatch,
+}
+
 /// Everything a replica asks for.
 #[derive(Debug)]
 pub enum Effect {
@@ -123,6 +240,32 @@ pub enum Effect {
     AdvanceLogStart {
         /// The first offset that stays.
         to: Offset,
+    },
+    /// Storage: cut the log so that it ends at `to` or at the beginning of the batch that holds it, durably, then say
+    /// [`Input::Truncated`].
+    Truncate {
+        /// The new end.
+        to: Offset,
+        /// Whether producers wrote into what is cut, so that their state is to be derived from the log again.
+        rebuilds_producers: bool,
+        /// Why.
+        reason: CutReason,
+    },
+    /// Storage: drop the whole log and let it go on, empty, at `at`; then say [`Input::Truncated`].
+    StartOver {
+        /// Start and end of the empty log.
+        at: Offset,
+        /// Why.
+        reason: CutReason,
+    },
+    /// Ask the controller for another ISR, then say [`Input::IsrAnswered`]. Asked again if nothing is heard.
+    ProposeIsr {
+        /// This leadership.
+        leader_epoch: LeaderEpoch,
+        /// The registration to follow.
+        partition_epoch: PartitionEpoch,
+        /// The whole new ISR.
+        isr: Vec<IsrMember>,
     },
     /// Flush soon (group commit), then say [`Input::Flushed`] or [`Input::FlushFailed`].
     Flush {

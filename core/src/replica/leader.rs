@@ -1,10 +1,13 @@
 //! What only a leader has: the ISR, the followers' progress, the high watermark's rule, and who waits for it.
 
+use super::exchange::{IsrAccepted, IsrRefusal};
+use super::isr::{Fetched, Isr, LeaderEnds, ToPropose};
 use super::{Acks, Effect, Leadership, ProduceError, Produced, Reply, Settings};
 use crate::error_code::ErrorCode;
 use crate::guard;
-use crate::ids::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionEpoch, Token};
+use crate::ids::{BrokerId, LeaderEpoch, Offset, PartitionEpoch, Token};
 use crate::machine::Outbox;
+use crate::time::Instant;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Whether the high watermark can be relied on in this epoch (design rule 4).
@@ -14,14 +17,6 @@ pub enum HighWatermark {
     Unknown,
     /// It has. From here on it is exact, and never goes back in this epoch.
     Known,
-}
-
-/// How far a follower is, by its fetches of this leader epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Progress {
-    broker_epoch: BrokerEpoch,
-    end: Offset,
-    log_start: Offset,
 }
 
 /// A produce that the log has not reported yet.
@@ -38,18 +33,12 @@ struct InFlight {
 pub struct LeaderState {
     /// The epoch of this leadership.
     pub leader_epoch: LeaderEpoch,
-    /// The newest registration.
-    pub partition_epoch: PartitionEpoch,
     /// The offset at which this epoch began.
     pub epoch_start: Offset,
-    /// All replicas.
-    pub replicas: Vec<BrokerId>,
-    /// Those that the controller knows to be in sync.
-    pub isr: Vec<BrokerId>,
     /// Whether the high watermark is exact yet.
     pub high_watermark: HighWatermark,
+    pub(super) isr: Isr,
     broker: BrokerId,
-    followers: BTreeMap<BrokerId, Progress>,
     in_flight: VecDeque<InFlight>,
     /// acks=all, by the offset that the high watermark must reach.
     uncommitted: BTreeMap<(Offset, Token), Produced>,
@@ -59,62 +48,85 @@ pub struct LeaderState {
 
 impl LeaderState {
     pub(super) fn new(
+        now: Instant,
         leadership: Leadership,
         broker: BrokerId,
         epoch_start: Offset,
         high_watermark: Offset,
     ) -> Self {
-        let Leadership { leader_epoch, partition_epoch, replicas, isr } = leadership;
         let known = guard!(HighWatermarkKnown, high_watermark >= epoch_start);
         Self {
-            leader_epoch,
-            partition_epoch,
+            leader_epoch: leadership.leader_epoch,
             epoch_start,
-            replicas,
-            isr,
             high_watermark: if known { HighWatermark::Known } else { HighWatermark::Unknown },
+            isr: Isr::new(broker, leadership, now),
             broker,
-            followers: BTreeMap::new(),
             in_flight: VecDeque::new(),
             uncommitted: BTreeMap::new(),
             deletions: BTreeMap::new(),
         }
     }
 
-    pub(super) fn change_isr(&mut self, leadership: Leadership) {
-        let Leadership { partition_epoch, replicas, isr, .. } = leadership;
-        self.partition_epoch = partition_epoch;
-        self.followers.retain(|broker, _| replicas.contains(broker));
-        self.replicas = replicas;
-        self.isr = isr;
+    /// The newest registration.
+    pub const fn partition_epoch(&self) -> PartitionEpoch {
+        self.isr.partition_epoch
     }
 
-    /// The replicas whose ends bound the high watermark. Whoever might be in the ISR that the controller has
-    /// committed must be among them, so a proposed ISR will only ever add (KIP-497).
-    fn maximal_isr(&self) -> &[BrokerId] {
-        &self.isr
+    /// All replicas.
+    pub fn replicas(&self) -> &[BrokerId] {
+        &self.isr.replicas
+    }
+
+    /// Those that the controller knows to be in sync.
+    pub fn isr(&self) -> &[BrokerId] {
+        &self.isr.members
+    }
+
+    /// Those that may be: committed or proposed (KIP-497).
+    pub fn maximal_isr(&self) -> &[BrokerId] {
+        self.isr.maximal()
+    }
+
+    /// How far the followers are that have fetched in this epoch: the end that each vouches for.
+    pub fn follower_ends(&self) -> impl Iterator<Item = (BrokerId, Offset)> + '_ {
+        self.isr.followers.iter().map(|(broker, progress)| (*broker, progress.end))
     }
 
     pub(super) fn has_min_isr(&self, settings: &Settings) -> bool {
-        self.isr.len() >= settings.min_isr.min(self.replicas.len())
+        self.isr().len() >= settings.min_isr.min(self.replicas().len())
     }
 
-    /// Notes a follower's progress, if the fetch was of this epoch and of the broker's newest life.
-    pub(super) fn follower_fetched(
+    pub(super) fn follower_fetched(&mut self, now: Instant, broker: BrokerId, fetched: Fetched, end: Offset) {
+        self.isr.fetched(now, broker, fetched, end);
+    }
+
+    pub(super) fn isr_answered(
         &mut self,
-        broker: BrokerId,
-        broker_epoch: BrokerEpoch,
-        leader_epoch: LeaderEpoch,
-        end: Offset,
-        log_start: Offset,
-    ) {
-        let is_replica = broker != self.broker && self.replicas.contains(&broker);
-        if !is_replica || !guard!(FollowerFetchEpoch, leader_epoch == self.leader_epoch) {
-            return;
+        now: Instant,
+        proposed_at: PartitionEpoch,
+        answer: Result<IsrAccepted, IsrRefusal>,
+        settings: &Settings,
+    ) -> bool {
+        if let Ok(accepted) = &answer
+            && !guard!(IsrAnswerLeaderEpoch, accepted.leader_epoch == self.leader_epoch)
+        {
+            return false;
         }
-        let known = self.followers.get(&broker);
-        if guard!(FollowerBrokerEpoch, known.is_none_or(|known| broker_epoch >= known.broker_epoch)) {
-            self.followers.insert(broker, Progress { broker_epoch, end, log_start });
+        let answer = answer.map(|accepted| (accepted.partition_epoch, accepted.isr));
+        self.isr.answered(now, proposed_at, answer, settings.lag_max)
+    }
+
+    pub(super) fn propose_isr(
+        &mut self,
+        now: Instant,
+        end: Offset,
+        high_watermark: Offset,
+        settings: &Settings,
+        out: &mut Outbox<Effect>,
+    ) {
+        let ends = LeaderEnds { end, high_watermark, epoch_start: self.epoch_start };
+        if let Some(ToPropose { partition_epoch, isr }) = self.isr.propose(now, &ends, settings.lag_max) {
+            out.push(Effect::ProposeIsr { leader_epoch: self.leader_epoch, partition_epoch, isr });
         }
     }
 
@@ -124,9 +136,9 @@ impl LeaderState {
             return before;
         }
         let mut end = own_end;
-        for member in self.maximal_isr() {
+        for member in self.isr.maximal() {
             if *member != self.broker {
-                let Some(progress) = self.followers.get(member) else { return before };
+                let Some(progress) = self.isr.followers.get(member) else { return before };
                 end = end.min(progress.end);
             }
         }
@@ -194,8 +206,9 @@ impl LeaderState {
         if self.deletions.is_empty() {
             return;
         }
-        let others = self.replicas.iter().filter(|replica| **replica != self.broker);
-        let starts = others.map(|replica| self.followers.get(replica).map_or(Offset(-1), |p| p.log_start));
+        let others = self.isr.replicas.iter().filter(|replica| **replica != self.broker);
+        let log_start_of = |replica| self.isr.followers.get(replica).map_or(Offset(-1), |p| p.log_start);
+        let starts = others.map(log_start_of);
         let low_watermark = starts.fold(log_start, Offset::min);
         while let Some(first) = self.deletions.first_entry() {
             if first.key().0 > low_watermark {
@@ -224,18 +237,8 @@ impl LeaderState {
         self.deletions.retain(|(_, waiting), ()| *waiting != token);
     }
 
-    pub(super) fn assert_invariants(
-        &self,
-        broker: BrokerId,
-        end: Offset,
-        next: Offset,
-        high_watermark: Offset,
-    ) {
-        assert!(self.isr.contains(&broker), "a leader is in its ISR");
-        assert!(
-            self.isr.iter().all(|member| self.replicas.contains(member)),
-            "the ISR is among the replicas"
-        );
+    pub(super) fn assert_invariants(&self, end: Offset, next: Offset, high_watermark: Offset) {
+        self.isr.assert_invariants();
         assert!(
             self.in_flight.iter().all(|waiting| waiting.end <= next),
             "no one waits for what was not asked"

@@ -16,21 +16,36 @@
 
 pub mod epochs;
 mod exchange;
+mod fetcher;
+mod follower;
+mod isr;
 mod leader;
+mod message;
 pub mod producers;
 mod queries;
 mod recovery;
+mod session;
 mod settings;
 
 pub use epochs::{EpochEnd, EpochStart, Epochs};
-pub use exchange::{Acks, Effect, Input, Leadership, ProduceError, Produced, Reply};
+pub use exchange::{
+    Acks, CutReason, Effect, FollowerFetch, Input, IsrAccepted, IsrMember, IsrRefusal, Leadership,
+    ProduceError, Produced, Replicated, ReplicatedOutcome, Reply,
+};
+pub use fetcher::{Fetcher, FetcherConfig, FetcherEffect, FetcherInput, PartitionChange};
+pub use follower::{FollowerState, NotReplicated};
 pub use leader::{HighWatermark, LeaderState};
+pub use message::{
+    FETCH_PARTITIONS_MAX, FetchOutcome, FetchPosition, MalformedMessage, PartitionAnswer, PartitionFetch,
+    REPLICATION_VERSION, ReplicaFetch, ReplicaFetchBody, ReplicaFetchReply,
+};
 pub use producers::{Producer, Producers};
 pub use queries::{ActiveProducer, FetchBounds, FetchFrom, Isolation, ListedOffset};
 pub use recovery::{CorruptLog, Recovered, Recovery};
+pub use session::{ReplicaSession, SessionConfig, SessionFetch, SessionRefusal};
 pub use settings::Settings;
 
-use crate::batch::{StampedBatch, TimestampType, ValidBatch, stamp};
+use crate::batch::{BatchHeader, StampedBatch, TimestampType, ValidBatch, stamp};
 use crate::error_code::ErrorCode;
 use crate::fetch::Watches;
 use crate::ids::{BrokerId, LeaderEpoch, Offset, PartitionEpoch, Token, TopicPartition};
@@ -57,17 +72,6 @@ pub enum Role {
     Follower(FollowerState),
     /// Serves nothing.
     Offline(Offline),
-}
-
-/// What a follower knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FollowerState {
-    /// Whom it follows, if there is a leader.
-    pub leader: Option<BrokerId>,
-    /// The leader's epoch.
-    pub leader_epoch: LeaderEpoch,
-    /// The registration that says so.
-    pub partition_epoch: PartitionEpoch,
 }
 
 /// Why a replica serves nothing.
@@ -107,6 +111,8 @@ struct LogEnds {
     flush_asked: Offset,
     /// When the oldest record that no flush was asked for was appended.
     unflushed_since: Option<Instant>,
+    /// A cut was asked for and is not told done: what the ends say is not on disk yet.
+    is_cutting: bool,
 }
 
 /// The replica machine; see the [module](self).
@@ -145,6 +151,7 @@ impl Replica {
                 flushed,
                 flush_asked: flushed,
                 unflushed_since: None,
+                is_cutting: false,
             },
             high_watermark: high_watermark.clamp(log_start, log_end),
             epochs,
@@ -166,13 +173,18 @@ impl Replica {
         if let Role::Leader(leader) = &mut self.role
             && leader.leader_epoch == leadership.leader_epoch
         {
-            leader.change_isr(leadership);
+            leader.isr.settle(leadership);
         } else {
             self.give_up_leadership(ErrorCode::NotLeaderOrFollower, out);
             let assigned = self.epochs.assign(leadership.leader_epoch, self.log.next);
             assert!(assigned, "an election's epoch is above every epoch of the log");
-            self.role =
-                Role::Leader(LeaderState::new(leadership, self.broker, self.log.next, self.high_watermark));
+            self.role = Role::Leader(LeaderState::new(
+                now.mono,
+                leadership,
+                self.broker,
+                self.log.next,
+                self.high_watermark,
+            ));
         }
         if !self.producers.is_empty() {
             self.producers_expire_at.get_or_insert(now.mono + PRODUCER_EXPIRY_INTERVAL);
@@ -203,6 +215,8 @@ impl Replica {
         matches!(self.role, Role::Offline(Offline::Storage | Offline::Deleted))
     }
 
+    /// Takes another leader, or a newer registration of the same. The log stays as it is: what of it is to go, the
+    /// leader's log decides (KIP-101).
     fn follow(&mut self, state: FollowerState, out: &mut Outbox<Effect>) {
         if self.has_ended() {
             return;
@@ -214,8 +228,20 @@ impl Replica {
         if !guard!(LeadershipNotStale, news) {
             return;
         }
+        if let Role::Follower(known) = &mut self.role
+            && known.leader_epoch == state.leader_epoch
+        {
+            known.renew(&state);
+            return;
+        }
         self.give_up_leadership(ErrorCode::NotLeaderOrFollower, out);
         self.role = Role::Follower(state);
+        // An election in which nothing was written leaves no trace: the index is a function of the log again.
+        self.epochs.truncate_end(self.log.next);
+        let to = planted!(FollowerKeepsTail, self.high_watermark, self.log.end);
+        if to < self.log.end && self.is_settled() {
+            self.cut(to, CutReason::Diverged { epoch: LeaderEpoch::NONE }, out);
+        }
     }
 
     /// Answers everyone who waits for this leader, and wakes everyone who watches.
@@ -223,7 +249,17 @@ impl Replica {
         if let Role::Leader(leader) = &mut self.role {
             leader.refuse_all(code, out);
         }
+        self.wake_all(out);
+    }
+
+    fn wake_all(&mut self, out: &mut Outbox<Effect>) {
         self.watches.wake_all(|token| out.push(Effect::Wake { token }));
+    }
+
+    /// Wakes whom the high watermark has passed.
+    fn wake_readers(&mut self, out: &mut Outbox<Effect>) {
+        let (committed, stable) = (self.high_watermark, self.last_stable_offset());
+        self.watches.advance(committed, stable, |token| out.push(Effect::Wake { token }));
     }
 
     /// Nothing is served from here on.
@@ -284,9 +320,7 @@ impl Replica {
         self.log.next = stamped.header.next_offset();
         self.log.unflushed_since.get_or_insert(now.mono);
         self.producers.observe(&stamped.header);
-        if stamped.header.has_producer_id() {
-            self.producers_expire_at.get_or_insert(now.mono + PRODUCER_EXPIRY_INTERVAL);
-        }
+        self.note_producer(now, &stamped.header);
         let answer = Produced {
             base_offset,
             log_append_time: log_append_time.unwrap_or(Timestamp::NONE),
@@ -296,7 +330,14 @@ impl Replica {
         Ok(Admitted { end: self.log.next, answer, stamped: Some(stamped) })
     }
 
-    fn appended(&mut self, through: Offset, out: &mut Outbox<Effect>) {
+    /// Producers that were seen are looked through for silent ones from time to time.
+    fn note_producer(&mut self, now: Now, batch: &BatchHeader) {
+        if batch.has_producer_id() {
+            self.producers_expire_at.get_or_insert(now.mono + PRODUCER_EXPIRY_INTERVAL);
+        }
+    }
+
+    fn appended(&mut self, now: Now, through: Offset, out: &mut Outbox<Effect>) {
         if self.has_ended() {
             return; // an append that was under way when another one failed
         }
@@ -305,12 +346,19 @@ impl Replica {
             "the log holds no more than was asked: {through} of {}",
             self.log.next
         );
+        if let Role::Leader(leader) = &mut self.role {
+            leader.isr.log_grew(now.mono, self.log.end);
+        }
         self.log.end = self.log.end.max(through);
         let unflushed = self.log.end.0 - self.log.flush_asked.0;
         if self.settings.acks_durable || unflushed >= self.settings.flush_messages {
             self.ask_flush(out);
         }
         self.advance(out);
+        if self.is_settled() {
+            self.take_over_offsets(out);
+        }
+        self.watches.log_grew(self.log.end, |token| out.push(Effect::Wake { token }));
     }
 
     fn flushed(&mut self, through: Offset, out: &mut Outbox<Effect>) {
@@ -346,8 +394,7 @@ impl Replica {
         leader.answer_appended(self.log.end, self.high_watermark, &self.settings, out);
         leader.answer_deletions(self.log.start, out);
         if self.high_watermark > before {
-            let (committed, stable) = (self.high_watermark, self.last_stable_offset());
-            self.watches.advance(committed, stable, |token| out.push(Effect::Wake { token }));
+            self.wake_readers(out);
         }
     }
 
@@ -404,8 +451,65 @@ impl Replica {
         }
     }
 
+    /// Takes a follower's fetch: fence, divergence and range first, then its progress, then what follows for high
+    /// watermark and ISR (design rule 3).
+    fn follower_fetched(&mut self, now: Now, fetch: &FollowerFetch, out: &mut Outbox<Effect>) {
+        if !guard!(FollowerFetchVerified, self.follower_bounds(fetch).is_ok()) {
+            return;
+        }
+        let Role::Leader(leader) = &mut self.role else { return };
+        let FollowerFetch { broker, broker_epoch, position } = *fetch;
+        let fetched = isr::Fetched { broker_epoch, end: position.safe_end, log_start: position.log_start };
+        leader.follower_fetched(now.mono, broker, fetched, self.log.end);
+        self.advance(out);
+        self.propose_isr(now, out);
+    }
+
+    fn propose_isr(&mut self, now: Now, out: &mut Outbox<Effect>) {
+        let (end, high_watermark) = (self.log.end, self.high_watermark);
+        if let Role::Leader(leader) = &mut self.role {
+            leader.propose_isr(now.mono, end, high_watermark, &self.settings, out);
+        }
+    }
+
+    fn isr_answered(
+        &mut self,
+        now: Now,
+        proposal: (LeaderEpoch, PartitionEpoch),
+        answer: Result<IsrAccepted, IsrRefusal>,
+        out: &mut Outbox<Effect>,
+    ) {
+        let (leader_epoch, proposed_at) = proposal;
+        let Role::Leader(leader) = &mut self.role else { return };
+        if !guard!(IsrAnswerLeaderEpoch, leader_epoch == leader.leader_epoch) {
+            return;
+        }
+        if leader.isr_answered(now.mono, proposed_at, answer, &self.settings) {
+            self.advance(out);
+            self.propose_isr(now, out);
+        }
+    }
+
+    fn watch_replica(
+        &mut self,
+        token: Token,
+        end_beyond: Offset,
+        high_watermark_beyond: Offset,
+        out: &mut Outbox<Effect>,
+    ) {
+        let is_news = self.leader().is_err()
+            || self.log.end > end_beyond
+            || self.high_watermark > high_watermark_beyond;
+        if is_news {
+            out.push(Effect::Wake { token });
+        } else {
+            self.watches.add_replica(token, end_beyond, high_watermark_beyond);
+        }
+    }
+
     fn watch(&mut self, token: Token, beyond: Offset, isolation: Isolation, out: &mut Outbox<Effect>) {
-        let is_readable = self.leader().is_err() || self.readable_end(isolation) > beyond;
+        let is_offline = matches!(self.role, Role::Offline(_));
+        let is_readable = is_offline || self.readable_end(isolation) > beyond;
         if is_readable {
             out.push(Effect::Wake { token });
         } else {
@@ -439,7 +543,7 @@ impl Role {
     /// The leader epoch and partition epoch that this role is of.
     const fn registration(&self) -> Option<(LeaderEpoch, PartitionEpoch)> {
         match self {
-            Self::Leader(leader) => Some((leader.leader_epoch, leader.partition_epoch)),
+            Self::Leader(leader) => Some((leader.leader_epoch, leader.partition_epoch())),
             Self::Follower(follower) => Some((follower.leader_epoch, follower.partition_epoch)),
             Self::Offline(_) => None,
         }
@@ -454,12 +558,12 @@ impl Machine for Replica {
         match input {
             Input::Lead(leadership) => self.lead(now, leadership, out),
             Input::Follow { leader, leader_epoch, partition_epoch } => {
-                self.follow(FollowerState { leader, leader_epoch, partition_epoch }, out);
+                self.follow(FollowerState::new(leader, leader_epoch, partition_epoch), out);
             }
             Input::Produce { token, batch, acks, leader_epoch } => {
                 self.produce(now, token, &batch, Append { acks, leader_epoch }, out);
             }
-            Input::Appended { through } => self.appended(through, out),
+            Input::Appended { through } => self.appended(now, through, out),
             Input::AppendFailed | Input::FlushFailed => {
                 if !self.has_ended() {
                     self.end(Offline::Storage, out);
@@ -467,11 +571,14 @@ impl Machine for Replica {
             }
             Input::Delete => self.end(Offline::Deleted, out),
             Input::Flushed { through } => self.flushed(through, out),
-            Input::FollowerFetched { broker, broker_epoch, leader_epoch, end, log_start } => {
-                if let Role::Leader(leader) = &mut self.role {
-                    leader.follower_fetched(broker, broker_epoch, leader_epoch, end, log_start);
-                    self.advance(out);
-                }
+            Input::FollowerFetched(fetch) => self.follower_fetched(now, &fetch, out),
+            Input::IsrAnswered { leader_epoch, proposed_at, answer } => {
+                self.isr_answered(now, (leader_epoch, proposed_at), answer, out);
+            }
+            Input::Replicate(replicated) => self.replicate(now, replicated, out),
+            Input::Truncated { end, producers } => self.truncated(end, producers, out),
+            Input::WatchReplica { token, end_beyond, high_watermark_beyond } => {
+                self.watch_replica(token, end_beyond, high_watermark_beyond, out);
             }
             Input::DeleteRecords { token, before } => self.delete_records(token, before, out),
             Input::Retain { log_start } => self.advance_log_start(log_start, out),
@@ -498,10 +605,11 @@ impl Machine for Replica {
             self.producers_expire_at =
                 (!self.producers.is_empty()).then(|| now.mono + PRODUCER_EXPIRY_INTERVAL);
         }
+        self.propose_isr(now, out);
     }
 
     fn next_timeout(&self) -> Option<Instant> {
-        [self.flush_due_at(), self.producers_expire_at].into_iter().flatten().min()
+        [self.flush_due_at(), self.producers_expire_at, self.isr_due_at()].into_iter().flatten().min()
     }
 
     fn assert_invariants(&self) {
@@ -516,12 +624,20 @@ impl Machine for Replica {
         self.watches.assert_invariants(self.high_watermark);
         if let Role::Leader(leader) = &self.role {
             assert!(leader.leader_epoch == self.epochs.latest(), "a leader's epoch is in the index");
-            leader.assert_invariants(self.broker, end, next, self.high_watermark);
+            leader.assert_invariants(end, next, self.high_watermark);
         }
     }
 }
 
 impl Replica {
+    /// When the ISR is to be looked at again.
+    fn isr_due_at(&self) -> Option<Instant> {
+        match &self.role {
+            Role::Leader(leader) => leader.isr.next_timeout(self.log.end, self.settings.lag_max),
+            Role::Follower(_) | Role::Offline(_) => None,
+        }
+    }
+
     /// When `flush.ms` asks for a flush.
     fn flush_due_at(&self) -> Option<Instant> {
         let since = self.log.unflushed_since?;

@@ -192,6 +192,12 @@ impl Producers {
         });
     }
 
+    /// Whether what lies at or behind `offset` has left a mark here. Else a log cut there has the same producers.
+    pub fn wrote_at_or_behind(&self, offset: Offset) -> bool {
+        // a marker leaves no batch: with a transaction closed, or an epoch begun by one, the log is to be asked
+        self.producers.values().any(|producer| producer.last_offset().is_none_or(|last| last >= offset))
+    }
+
     /// The first offset of the oldest open transaction.
     pub fn first_unstable_offset(&self) -> Option<Offset> {
         self.producers.values().filter_map(|producer| producer.open_transaction).min()

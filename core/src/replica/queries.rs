@@ -3,10 +3,10 @@
 use super::epochs::EpochEnd;
 use super::leader::HighWatermark;
 use super::producers::Producers;
-use super::{Epochs, Replica, Role, Settings};
+use super::{Epochs, FetchOutcome, FollowerFetch, Replica, Role, Settings, isr};
 use crate::error_code::ErrorCode;
 use crate::guard;
-use crate::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, TopicPartition};
+use crate::ids::{BrokerId, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, TopicPartition};
 use crate::time::Timestamp;
 
 /// What a reader wants to see (KIP-98).
@@ -30,6 +30,8 @@ pub struct FetchFrom {
     pub last_fetched_epoch: Option<LeaderEpoch>,
     /// Which end counts for it.
     pub isolation: Isolation,
+    /// Whether a follower may serve it (KIP-392).
+    pub from_follower: bool,
 }
 
 /// What a fetch may be given.
@@ -180,7 +182,10 @@ impl Replica {
 
     /// What a fetch may read, or why it may not. Order: fence, then divergence, then range (design rule 3).
     pub fn fetch_bounds(&self, from: FetchFrom) -> Result<FetchBounds, ErrorCode> {
-        self.fence(from.current_leader_epoch)?;
+        match (&self.role, from.from_follower) {
+            (Role::Follower(follower), true) => fence(from.current_leader_epoch, follower.leader_epoch)?,
+            _ => drop(self.fence(from.current_leader_epoch)?),
+        }
         let bounds = FetchBounds {
             end: self.readable_end(from.isolation),
             high_watermark: self.high_watermark,
@@ -267,13 +272,65 @@ impl Replica {
     /// The leader's epoch, if this replica leads and the asker believes in no other epoch (KIP-320).
     fn fence(&self, believed: Option<LeaderEpoch>) -> Result<LeaderEpoch, ErrorCode> {
         let leader_epoch = self.leader()?.leader_epoch;
-        let believed = believed.filter(|epoch| *epoch >= LeaderEpoch(0)).unwrap_or(leader_epoch);
-        if guard!(FetchLeaderEpoch, believed == leader_epoch) {
-            Ok(leader_epoch)
-        } else if believed < leader_epoch {
-            Err(ErrorCode::FencedLeaderEpoch)
-        } else {
-            Err(ErrorCode::UnknownLeaderEpoch)
+        fence(believed, leader_epoch)?;
+        Ok(leader_epoch)
+    }
+
+    /// What a follower may be given, or what it is to be answered instead. Order: fence, then divergence, then range;
+    /// only then does its progress count (design rule 3).
+    pub fn follower_bounds(&self, fetch: &FollowerFetch) -> Result<FetchBounds, FetchOutcome> {
+        let leader = self.leader().map_err(FetchOutcome::refused)?;
+        let FollowerFetch { broker, position, .. } = *fetch;
+        if !isr::is_of_epoch(position.leader_epoch, leader.leader_epoch) {
+            let is_older = position.leader_epoch < leader.leader_epoch;
+            let code = if is_older { ErrorCode::FencedLeaderEpoch } else { ErrorCode::UnknownLeaderEpoch };
+            return Err(FetchOutcome::refused(code));
         }
+        if broker == self.broker || !leader.replicas().contains(&broker) {
+            // it may know of a newer registration than this leader
+            return Err(FetchOutcome::refused(ErrorCode::UnknownLeaderEpoch));
+        }
+        let (log_start, log_end) = (self.log.start, self.log.end);
+        if position.last_epoch != LeaderEpoch::NONE {
+            let end = self.epochs.end_offset_for(position.last_epoch, log_end);
+            let parts = end.epoch < position.last_epoch || end.end < position.offset;
+            if end != EpochEnd::UNDEFINED && !guard!(FollowerNotDiverged, !parts) {
+                return Err(FetchOutcome::Diverging(end));
+            }
+        }
+        if position.offset < log_start || position.offset > log_end || position.safe_end > position.offset {
+            return Err(FetchOutcome::OutOfRange { log_start, log_end });
+        }
+        Ok(FetchBounds {
+            end: log_end,
+            high_watermark: self.high_watermark,
+            last_stable_offset: self.last_stable_offset(),
+            log_start,
+            diverging: None,
+        })
+    }
+
+    /// Who may serve a consumer that stands at `offset`, with the end that each has: the leader and the members of the
+    /// ISR that have that offset (KIP-392). Empty on a follower.
+    pub fn read_replicas(&self, offset: Offset) -> Vec<(BrokerId, Offset)> {
+        let Role::Leader(leader) = &self.role else { return Vec::new() };
+        let mut serving = vec![(self.broker, self.log.end)];
+        for (broker, progress) in &leader.isr.followers {
+            if leader.isr().contains(broker) && progress.log_start <= offset && offset <= progress.end {
+                serving.push((*broker, progress.end));
+            }
+        }
+        serving
+    }
+}
+
+fn fence(believed: Option<LeaderEpoch>, leader_epoch: LeaderEpoch) -> Result<(), ErrorCode> {
+    let believed = believed.filter(|epoch| *epoch >= LeaderEpoch(0)).unwrap_or(leader_epoch);
+    if guard!(FetchLeaderEpoch, believed == leader_epoch) {
+        Ok(())
+    } else if believed < leader_epoch {
+        Err(ErrorCode::FencedLeaderEpoch)
+    } else {
+        Err(ErrorCode::UnknownLeaderEpoch)
     }
 }

@@ -20,6 +20,8 @@ pub struct Settings {
     pub timestamp_type: TimestampType,
     /// `producer.id.expiration.ms`.
     pub producer_expiration_ms: i64,
+    /// `replica.lag.time.max.ms`: a follower that lacked something for longer leaves the ISR.
+    pub lag_max: Duration,
     /// Whether `cleanup.policy` has `delete`, so that records may be deleted by request.
     pub deletes: bool,
 }
@@ -34,6 +36,7 @@ impl Default for Settings {
             flush_interval: None,
             timestamp_type: TimestampType::CreateTime,
             producer_expiration_ms: 86_400_000,
+            lag_max: Duration::from_millis(30_000),
             deletes: true,
         }
     }

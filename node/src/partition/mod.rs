@@ -23,7 +23,7 @@ use crate::log::{FlushJob, FlushNote, Log, LogError, ReadPlan};
 use crate::peers::Peers;
 use crate::timers::{Timed, Timers};
 use highwater_core::batch::ValidBatch;
-use highwater_core::config::TopicConfig;
+use highwater_core::config::{BrokerConfig, TopicConfig};
 use highwater_core::coordinator::group::GroupCoordinator;
 use highwater_core::coordinator::{CoordinatorShard, LoadId};
 use highwater_core::ids::{LeaderEpoch, Offset, Token, TopicPartition};
@@ -163,11 +163,11 @@ impl Partition {
     }
 
     /// Puts other settings in force.
-    pub fn configure(&self, config: Arc<TopicConfig>, producer_expiration_ms: i64) -> Result<(), CellBroken> {
+    pub fn configure(&self, config: Arc<TopicConfig>, broker: &BrokerConfig) -> Result<(), CellBroken> {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config.clone();
         self.step(|state, shell| {
             state.log.reconfigure(crate::settings::log_config(&config, self.id));
-            let settings = crate::settings::replica_settings(&config, producer_expiration_ms);
+            let settings = crate::settings::replica_settings(&config, broker);
             state.input(shell.clock.now(), Input::Configure(settings));
         })
     }

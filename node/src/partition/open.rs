@@ -6,7 +6,7 @@ use super::{Partition, Shell};
 use crate::cell::CellLock;
 use crate::log::{DataDir, Log, LogError, RecoveryReport};
 use crate::settings;
-use highwater_core::config::TopicConfig;
+use highwater_core::config::{BrokerConfig, TopicConfig};
 use highwater_core::coordinator::CoordinatorShard;
 use highwater_core::coordinator::group::GroupCoordinator;
 use highwater_core::ids::{BrokerId, Offset, TopicPartition};
@@ -138,8 +138,8 @@ pub struct Opening<'a> {
     pub id: TopicPartition,
     /// The topic's effective settings.
     pub config: Arc<TopicConfig>,
-    /// `producer.id.expiration.ms`.
-    pub producer_expiration_ms: i64,
+    /// The broker's effective settings.
+    pub broker_config: Arc<BrokerConfig>,
     /// The last checkpoint, if the store had one.
     pub snapshot: Option<Snapshot>,
     /// The coordinator that lives on the partition, for an internal topic.
@@ -181,7 +181,7 @@ impl Opening<'_> {
         let mut recovered = recovery.finish(log.flushed_through(), log.log_start());
         // Compaction may have emptied the tail: the end is the log's to know (ST-10).
         recovered.log_end = log.end();
-        let settings = settings::replica_settings(&self.config, self.producer_expiration_ms);
+        let settings = settings::replica_settings(&self.config, &self.broker_config);
         let replica = Replica::new(self.id, self.broker, settings, recovered);
         let shard = self.coordinator.map(Shard::new);
         let partition = Arc::new_cyclic(|me| Partition {
@@ -194,6 +194,17 @@ impl Opening<'_> {
         });
         Ok(Opened { partition, report, replayed_bytes })
     }
+}
+
+/// The producer state of a whole log, derived from it (O15).
+pub(super) fn producers_of(log: &Log) -> Result<Producers, OpenError> {
+    let mut recovery = Recovery::from_log_start(log.log_start());
+    if log.log_start() < log.end() {
+        for batch in log.batches_from(log.log_start()) {
+            recovery.observe(&batch?.header).map_err(OpenError::Corrupt)?;
+        }
+    }
+    Ok(recovery.finish(log.flushed_through(), log.log_start()).producers)
 }
 
 /// Where to begin reading: behind the checkpoint if it fits the log, else at the log's start.

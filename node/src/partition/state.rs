@@ -4,15 +4,15 @@
 //! in the queue waits: so do its replies.
 
 use super::coordinator::Shard;
-use super::waiter::{Deliveries, Waiter};
-use super::{Shell, open};
+use super::waiter::{Deliveries, IsrProposal, Waiter};
+use super::{OpenError, Shell, open};
 use crate::disk::{OpId, Submitted};
 use crate::log::{Appended, FlushJob, FlushNote, FlushScope, Log, LogError};
 use highwater_core::batch::StampedBatch;
 use highwater_core::coordinator::LoadId;
 use highwater_core::ids::{Offset, Token};
 use highwater_core::machine::{Machine, Outbox};
-use highwater_core::replica::{Effect, Input, Leadership, Replica, Reply};
+use highwater_core::replica::{CutReason, Effect, Input, Leadership, Producers, Replica, Reply};
 use highwater_core::time::{Instant, Now};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -232,6 +232,13 @@ impl State {
         match effect {
             Effect::Append(batch) => self.append(now, &batch),
             Effect::AdvanceLogStart { to } => self.advance_log_start(now, to),
+            Effect::Truncate { to, rebuilds_producers, reason } => {
+                self.truncate(now, to, rebuilds_producers, reason);
+            }
+            Effect::StartOver { at, reason } => self.start_over(now, at, reason),
+            Effect::ProposeIsr { leader_epoch, partition_epoch, isr } => {
+                deliveries.propose_isr(IsrProposal { leader_epoch, partition_epoch, isr });
+            }
             Effect::Flush { .. } => self.is_flush_asked = true,
             Effect::Wake { token } => {
                 let waiter = self.waiters.remove(&token);
@@ -242,6 +249,54 @@ impl State {
                 waiter => deliveries.reply(token, waiter, reply),
             },
         }
+    }
+
+    /// Cuts the log, and derives anew what it derived from the part that went (design rule 12).
+    fn truncate(&mut self, now: Now, to: Offset, rebuilds_producers: bool, reason: CutReason) {
+        let before = self.log.end();
+        let cut = self.log.truncate_to(to, now.wall).map_err(OpenError::Log);
+        let cut = cut.and_then(|end| {
+            let producers = rebuilds_producers.then(|| open::producers_of(&self.log)).transpose()?;
+            Ok((end, producers))
+        });
+        match cut {
+            Ok((end, producers)) => {
+                self.report_cut(before, end, reason);
+                self.input(now, Input::Truncated { end, producers });
+            }
+            Err(error) => {
+                tracing::error!(dir = %self.log.dir().display(), %error, "cutting the log failed; the partition goes offline");
+                self.input(now, Input::AppendFailed);
+            }
+        }
+    }
+
+    fn start_over(&mut self, now: Now, at: Offset, reason: CutReason) {
+        let (start, end) = (self.log.log_start(), self.log.end());
+        match self.log.reset_to(at, now.wall) {
+            Ok(()) => {
+                if start < end {
+                    self.report_cut(end, start, reason);
+                }
+                self.input(now, Input::Truncated { end: at, producers: Some(Producers::new()) });
+            }
+            Err(error) => {
+                self.report(&error, "emptying the log failed; the partition goes offline");
+                self.input(now, Input::AppendFailed);
+            }
+        }
+    }
+
+    /// Tells the operator what of this replica's log is gone, and why.
+    fn report_cut(&self, before: Offset, end: Offset, reason: CutReason) {
+        let records = before.0 - end.0;
+        let why = match reason {
+            CutReason::Diverged { .. } => "the leader's log parts from it there",
+            CutReason::BehindLogStart => "the leader's log begins behind its end",
+            CutReason::BeyondLogEnd => "the leader's log ends before it",
+            CutReason::WithinBatch => "the leader's log begins inside of a batch",
+        };
+        tracing::warn!(dir = %self.log.dir().display(), records, end = end.0, "a replica's log was cut: {why}");
     }
 
     fn append(&mut self, now: Now, batch: &StampedBatch) {

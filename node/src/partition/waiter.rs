@@ -1,8 +1,8 @@
 //! Those who wait for a partition, and the delivery of what they wait for once its lock is free again.
 
 use highwater_core::coordinator::AppendId;
-use highwater_core::ids::{Offset, Token};
-use highwater_core::replica::{ProduceError, Produced, Reply};
+use highwater_core::ids::{LeaderEpoch, Offset, PartitionEpoch, Token};
+use highwater_core::replica::{IsrMember, ProduceError, Produced, Reply};
 use highwater_protocol::ErrorCode;
 use std::fmt;
 use std::sync::Arc;
@@ -48,6 +48,19 @@ pub(super) struct Deliveries {
     ready: Vec<Delivery>,
     /// Answers to a request that is still being handed in: its caller takes them.
     direct: Vec<(Token, Reply)>,
+    /// The ISR that the partition, as its leader, wants.
+    isr: Option<IsrProposal>,
+}
+
+/// A leader's wish for another ISR.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IsrProposal {
+    /// The leadership that wishes.
+    pub leader_epoch: LeaderEpoch,
+    /// The registration to follow.
+    pub partition_epoch: PartitionEpoch,
+    /// The whole new ISR.
+    pub isr: Vec<IsrMember>,
 }
 
 enum Delivery {
@@ -81,6 +94,15 @@ impl Deliveries {
         if let Some(Waiter::Group(then)) = waiter {
             self.ready.push(Delivery::Group(then, reply));
         }
+    }
+
+    pub(super) fn propose_isr(&mut self, proposal: IsrProposal) {
+        self.isr = Some(proposal);
+    }
+
+    /// What the step wants proposed to the controller.
+    pub(super) fn take_isr(&mut self) -> Option<IsrProposal> {
+        self.isr.take()
     }
 
     /// The answer to the produce that was just handed in under `token`, if it is there.

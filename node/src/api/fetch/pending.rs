@@ -181,6 +181,7 @@ impl Pending {
             current_leader_epoch: wanted.current_leader_epoch,
             last_fetched_epoch: wanted.last_fetched_epoch,
             isolation: self.isolation,
+            from_follower: false,
         };
         let limit = budget.limit(wanted.partition_bytes_max);
         let fetched = partition.fetch(from, limit.bytes_max, limit.at_least_one_batch)?;

@@ -1,0 +1,418 @@
+//! The follower's side of replication: one [`Fetcher`] for each leader, with all the partitions followed there.
+//!
+//! One fetch at a time waits at the leader. A reply's answers are delivered to their partitions' cells, and what comes
+//! of them ([`FetcherInput::Changed`]) makes the next fetch: it names only positions that moved. A change from
+//! elsewhere (a new leader, a slow disk that has finished) does not wait for the reply that is due: a newer fetch takes
+//! the waiting one's place.
+//!
+//! Idle partitions cost nothing here. What may be appended is the replica's to decide ([`super::Replica`]); that an
+//! answer still fits is checked here *and* there (PR-11).
+
+use super::message::{
+    FETCH_PARTITIONS_MAX, FetchOutcome, FetchPosition, PartitionAnswer, PartitionFetch, ReplicaFetch,
+    ReplicaFetchBody, ReplicaFetchReply,
+};
+use crate::guard;
+use crate::ids::{BrokerEpoch, LeaderEpoch, TopicPartition};
+use crate::machine::{Machine, Outbox};
+use crate::time::{Instant, Now};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// The times that a fetcher keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FetcherConfig {
+    /// How long a reply may take before the session is given up. Longer than the leader lets a fetch wait.
+    pub response_max: Duration,
+    /// The longest pause of a partition that was refused, and of a leader that cannot be reached
+    /// (`replica.fetch.backoff.ms`). The first pause is short: a leader that has not heard of its election yet will
+    /// have in a moment.
+    pub backoff_max: Duration,
+}
+
+/// The first pause.
+const BACKOFF_MIN: Duration = Duration::from_millis(20);
+
+/// What happens to a fetcher.
+#[derive(Debug)]
+pub enum FetcherInput {
+    /// Where partitions stand now. Follows every reply that had deliveries, with the outcome of each.
+    Changed(Vec<PartitionChange>),
+    /// The leader replied.
+    Reply(ReplicaFetchReply),
+    /// The fetch could not be sent.
+    SendFailed,
+    /// A connection to the leader is up.
+    LinkUp,
+    /// A connection to the leader broke; what was under way may be lost.
+    LinkReset,
+    /// This broker registered anew, or was let in again: leaders are to hear of every partition.
+    Registered(BrokerEpoch),
+}
+
+/// What became of one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartitionChange {
+    /// It is followed here, and stands there.
+    Follow {
+        /// Which.
+        partition: TopicPartition,
+        /// Where its log ends.
+        position: FetchPosition,
+    },
+    /// It is not followed here any more.
+    Unfollow {
+        /// Which.
+        partition: TopicPartition,
+    },
+    /// What was delivered could not be taken; it is asked for again after a pause.
+    Failed {
+        /// Which.
+        partition: TopicPartition,
+    },
+}
+
+/// What a fetcher asks for.
+#[derive(Debug)]
+pub enum FetcherEffect {
+    /// Send this to the leader.
+    Send(ReplicaFetch),
+    /// Hand this answer to its partition, then say [`FetcherInput::Changed`] with the outcomes of all.
+    Deliver {
+        /// The answer; never a refusal.
+        answer: PartitionAnswer,
+        /// Which part of the reply's payload has its batches.
+        part: Option<usize>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The leader is to be told the position.
+    Changed,
+    /// The leader knows the position.
+    Told,
+    /// An answer is with the partition's cell.
+    Delivered,
+    /// Nothing is asked until then.
+    Paused(Instant),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    position: FetchPosition,
+    phase: Phase,
+    /// Failures in a row.
+    failures: u32,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Fetcher {
+    config: FetcherConfig,
+    broker_epoch: BrokerEpoch,
+    session: u64,
+    /// The number of the next fetch; none while no session is open.
+    sequence: Option<u64>,
+    /// When the fetch that is out counts as lost.
+    waits_until: Option<Instant>,
+    /// When to send again after a failure to.
+    retry_at: Option<Instant>,
+    failures: u32,
+    partitions: BTreeMap<TopicPartition, Entry>,
+    changed: BTreeSet<TopicPartition>,
+    /// What the open session knows and is to forget.
+    forgotten: BTreeSet<TopicPartition>,
+    paused: BTreeSet<(Instant, TopicPartition)>,
+}
+
+impl Fetcher {
+    /// A fetcher without partitions. Sessions of one registration must rise from fetcher to fetcher: `session` is
+    /// above every one that this process has used with this leader.
+    pub fn new(config: FetcherConfig, broker_epoch: BrokerEpoch, session: u64) -> Self {
+        Self {
+            config,
+            broker_epoch,
+            session,
+            sequence: None,
+            waits_until: None,
+            retry_at: None,
+            failures: 0,
+            partitions: BTreeMap::new(),
+            changed: BTreeSet::new(),
+            forgotten: BTreeSet::new(),
+            paused: BTreeSet::new(),
+        }
+    }
+
+    /// How many partitions are followed here.
+    pub fn partitions(&self) -> usize {
+        self.partitions.len()
+    }
+
+    /// Where a partition stands, as far as is known here.
+    pub fn position(&self, partition: TopicPartition) -> Option<FetchPosition> {
+        self.partitions.get(&partition).map(|entry| entry.position)
+    }
+
+    /// The newest session.
+    pub const fn session(&self) -> u64 {
+        self.session
+    }
+
+    fn set_phase(&mut self, partition: TopicPartition, phase: Phase) {
+        let entry = self.partitions.get_mut(&partition).expect("only followed partitions have a phase");
+        let before = std::mem::replace(&mut entry.phase, phase);
+        self.leave_phase(partition, before);
+        match phase {
+            Phase::Changed => {
+                self.changed.insert(partition);
+            }
+            Phase::Paused(until) => {
+                self.paused.insert((until, partition));
+            }
+            Phase::Told | Phase::Delivered => {}
+        }
+    }
+
+    fn leave_phase(&mut self, partition: TopicPartition, phase: Phase) {
+        match phase {
+            Phase::Changed => {
+                self.changed.remove(&partition);
+            }
+            Phase::Paused(until) => {
+                self.paused.remove(&(until, partition));
+            }
+            Phase::Told | Phase::Delivered => {}
+        }
+    }
+
+    fn change(&mut self, now: Instant, change: PartitionChange) {
+        match change {
+            PartitionChange::Follow { partition, position } => self.follow(partition, position),
+            PartitionChange::Unfollow { partition } => {
+                if let Some(entry) = self.partitions.remove(&partition) {
+                    self.leave_phase(partition, entry.phase);
+                    self.forgotten.insert(partition);
+                }
+            }
+            PartitionChange::Failed { partition } => self.pause(now, partition),
+        }
+    }
+
+    fn follow(&mut self, partition: TopicPartition, position: FetchPosition) {
+        let Some(entry) = self.partitions.get_mut(&partition) else {
+            self.partitions.insert(partition, Entry { position, phase: Phase::Changed, failures: 0 });
+            self.changed.insert(partition);
+            return;
+        };
+        let before = std::mem::replace(&mut entry.position, position);
+        if before != position {
+            entry.failures = 0;
+            self.set_phase(partition, Phase::Changed);
+        } else if entry.phase == Phase::Delivered {
+            // the leader's session knows the position, and has marked what it told
+            self.set_phase(partition, Phase::Told);
+        }
+    }
+
+    fn pause(&mut self, now: Instant, partition: TopicPartition) {
+        let Some(entry) = self.partitions.get_mut(&partition) else { return };
+        let until = now + backoff(entry.failures, self.config.backoff_max);
+        entry.failures = entry.failures.saturating_add(1);
+        self.set_phase(partition, Phase::Paused(until));
+    }
+
+    fn reply(&mut self, now: Instant, reply: ReplicaFetchReply, out: &mut Outbox<FetcherEffect>) {
+        let Some(next) = self.sequence else { return };
+        let is_mine = reply.session == self.session && reply.sequence < next;
+        if !guard!(ReplicaReplySession, is_mine) {
+            return;
+        }
+        self.failures = 0;
+        if reply.sequence + 1 == next {
+            self.waits_until = None;
+        }
+        let ReplicaFetchBody::Answers(answers) = reply.body else {
+            self.close_session();
+            return self.send(now, out);
+        };
+        let mut part = 0;
+        let mut has_delivered = false;
+        for answer in answers {
+            let has_payload = answer.outcome.payload_bytes() > 0;
+            let payload = has_payload.then_some(part);
+            part += usize::from(has_payload);
+            has_delivered |= self.answer(now, answer, payload, out);
+        }
+        if !has_delivered {
+            self.send_if_due(now, out);
+        }
+    }
+
+    /// Takes the answer for one partition; whether it was delivered.
+    fn answer(
+        &mut self,
+        now: Instant,
+        answer: PartitionAnswer,
+        part: Option<usize>,
+        out: &mut Outbox<FetcherEffect>,
+    ) -> bool {
+        let Some(entry) = self.partitions.get(&answer.partition) else { return false };
+        let fits = guard!(ReplicaAnswerEpoch, answer.leader_epoch == entry.position.leader_epoch)
+            && guard!(ReplicaAnswerOffset, answer.offset == entry.position.offset);
+        if !fits || entry.phase != Phase::Told {
+            return false;
+        }
+        if let FetchOutcome::Refused(_) = answer.outcome {
+            self.pause(now, answer.partition);
+            return false;
+        }
+        self.set_phase(answer.partition, Phase::Delivered);
+        out.push(FetcherEffect::Deliver { answer, part });
+        true
+    }
+
+    fn close_session(&mut self) {
+        self.sequence = None;
+        self.waits_until = None;
+        self.forgotten.clear();
+        let told = self.partitions.iter().filter(|(_, entry)| entry.phase == Phase::Told);
+        for partition in told.map(|(partition, _)| *partition).collect::<Vec<_>>() {
+            self.set_phase(partition, Phase::Changed);
+        }
+    }
+
+    /// Sends if no fetch waits at the leader, or if there is something that it should not wait for.
+    fn send_if_due(&mut self, now: Instant, out: &mut Outbox<FetcherEffect>) {
+        if self.waits_until.is_none() || !self.changed.is_empty() || !self.forgotten.is_empty() {
+            self.send(now, out);
+        }
+    }
+
+    fn send(&mut self, now: Instant, out: &mut Outbox<FetcherEffect>) {
+        if self.retry_at.is_some_and(|at| now < at) {
+            return;
+        }
+        self.retry_at = None;
+        if self.partitions.is_empty() && (self.sequence.is_none() || self.forgotten.is_empty()) {
+            return;
+        }
+        if self.sequence.is_none() {
+            self.session += 1;
+            self.forgotten.clear();
+        }
+        loop {
+            let sequence = self.sequence.unwrap_or(0);
+            let fetch = ReplicaFetch {
+                broker_epoch: self.broker_epoch,
+                session: self.session,
+                sequence,
+                forgotten: self.take_forgotten(),
+                changed: self.take_changed(),
+            };
+            self.sequence = Some(sequence + 1);
+            out.push(FetcherEffect::Send(fetch));
+            if self.changed.is_empty() && self.forgotten.is_empty() {
+                break;
+            }
+        }
+        self.waits_until = Some(now + self.config.response_max);
+    }
+
+    fn take_forgotten(&mut self) -> Vec<TopicPartition> {
+        let some: Vec<_> = self.forgotten.iter().take(FETCH_PARTITIONS_MAX).copied().collect();
+        for partition in &some {
+            self.forgotten.remove(partition);
+        }
+        some
+    }
+
+    fn take_changed(&mut self) -> Vec<PartitionFetch> {
+        let some: Vec<_> = self.changed.iter().take(FETCH_PARTITIONS_MAX).copied().collect();
+        let told = some.into_iter().map(|partition| {
+            self.set_phase(partition, Phase::Told);
+            PartitionFetch { partition, position: self.partitions[&partition].position }
+        });
+        told.collect()
+    }
+
+    fn resume(&mut self, now: Instant) {
+        while let Some((until, partition)) = self.paused.first().copied()
+            && until <= now
+        {
+            self.set_phase(partition, Phase::Changed);
+        }
+    }
+}
+
+/// Doubles with every failure in a row.
+fn backoff(failures: u32, max: Duration) -> Duration {
+    BACKOFF_MIN.saturating_mul(1 << failures.min(16)).min(max)
+}
+
+impl Machine for Fetcher {
+    type Input = FetcherInput;
+    type Effect = FetcherEffect;
+
+    fn handle(&mut self, now: Now, input: FetcherInput, out: &mut Outbox<FetcherEffect>) {
+        let now = now.mono;
+        match input {
+            FetcherInput::Changed(changes) => {
+                changes.into_iter().for_each(|change| self.change(now, change));
+                self.send_if_due(now, out);
+            }
+            FetcherInput::Reply(reply) => self.reply(now, reply, out),
+            FetcherInput::SendFailed => {
+                self.close_session();
+                self.retry_at = Some(now + backoff(self.failures, self.config.backoff_max));
+                self.failures = self.failures.saturating_add(1);
+            }
+            FetcherInput::LinkUp => {
+                self.close_session();
+                self.retry_at = None;
+                self.send(now, out);
+            }
+            FetcherInput::LinkReset => {
+                self.close_session();
+                self.send(now, out);
+            }
+            FetcherInput::Registered(broker_epoch) => {
+                self.broker_epoch = broker_epoch;
+                self.close_session();
+                self.send(now, out);
+            }
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Now, out: &mut Outbox<FetcherEffect>) {
+        let now = now.mono;
+        self.resume(now);
+        if self.waits_until.is_some_and(|at| at <= now) {
+            self.close_session();
+        }
+        self.send_if_due(now, out);
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        let resume = self.paused.first().map(|(until, _)| *until);
+        [resume, self.waits_until, self.retry_at].into_iter().flatten().min()
+    }
+
+    fn assert_invariants(&self) {
+        for (partition, entry) in &self.partitions {
+            let is_changed = entry.phase == Phase::Changed;
+            assert_eq!(self.changed.contains(partition), is_changed, "{partition:?} is listed as changed");
+            assert!(
+                entry.position.leader_epoch > LeaderEpoch::NONE,
+                "a leader that is followed has an epoch"
+            );
+        }
+        assert!(
+            self.changed.iter().all(|partition| self.partitions.contains_key(partition)),
+            "only followed partitions change"
+        );
+        let paused = self.partitions.values().filter(|entry| matches!(entry.phase, Phase::Paused(_)));
+        assert_eq!(paused.count(), self.paused.len(), "each pause is listed");
+    }
+}

@@ -1,0 +1,328 @@
+//! The in-sync replicas of a partition as its leader sees them: committed, proposed, and how far each follower is.
+//!
+//! The controller owns the ISR; a leader proposes (KIP-497). Between proposal and answer either may be in force, so
+//! the replicas whose ends bound the high watermark are the *union* of both, the maximal ISR (PR-05). One proposal is
+//! out at a time; it is sent again until an answer or a newer registration settles it.
+
+use super::exchange::{IsrMember, IsrRefusal, Leadership};
+use crate::guard;
+use crate::ids::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionEpoch};
+use crate::planted;
+use crate::time::Instant;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// When a proposal without an answer is sent again.
+const PROPOSAL_RETRY: Duration = Duration::from_millis(1000);
+
+/// How far a follower is, by its fetches of this leader epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// The life of the broker that fetched. Read together with the rest: a life's progress is no other's (KAFKA-15221).
+    pub(super) broker_epoch: BrokerEpoch,
+    /// Where its log ends.
+    pub(super) end: Offset,
+    /// Where its log starts.
+    pub(super) log_start: Offset,
+    /// When it last had everything that the leader then had.
+    caught_up_at: Instant,
+    /// When it last fetched, and where the leader's log ended then: one fetch behind is caught up as of that fetch.
+    fetched_at: Instant,
+    leader_end_then: Offset,
+    /// Whether it may be proposed: it has fetched since it left the ISR, or was refused.
+    is_candidate: bool,
+}
+
+/// What a follower told with a fetch that was found good.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fetched {
+    pub(super) broker_epoch: BrokerEpoch,
+    pub(super) end: Offset,
+    pub(super) log_start: Offset,
+}
+
+/// A proposal that is not settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Proposal {
+    isr: Vec<IsrMember>,
+    retry_at: Instant,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Isr {
+    broker: BrokerId,
+    pub(super) partition_epoch: PartitionEpoch,
+    pub(super) replicas: Vec<BrokerId>,
+    /// Committed.
+    pub(super) members: Vec<BrokerId>,
+    proposal: Option<Proposal>,
+    /// Committed and proposed.
+    maximal: Vec<BrokerId>,
+    pub(super) followers: BTreeMap<BrokerId, Progress>,
+    led_since: Instant,
+    /// When a refused proposal may be made again.
+    resume_at: Option<Instant>,
+}
+
+/// A proposal to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ToPropose {
+    pub(super) partition_epoch: PartitionEpoch,
+    pub(super) isr: Vec<IsrMember>,
+}
+
+impl Isr {
+    pub(super) fn new(broker: BrokerId, leadership: Leadership, now: Instant) -> Self {
+        let Leadership { partition_epoch, replicas, isr, .. } = leadership;
+        Self {
+            broker,
+            partition_epoch,
+            replicas,
+            maximal: isr.clone(),
+            members: isr,
+            proposal: None,
+            followers: BTreeMap::new(),
+            led_since: now,
+            resume_at: None,
+        }
+    }
+
+    /// Takes a newer registration of the same leadership: it settles whatever was proposed.
+    pub(super) fn settle(&mut self, leadership: Leadership) {
+        let Leadership { partition_epoch, replicas, isr, .. } = leadership;
+        self.partition_epoch = partition_epoch;
+        self.followers.retain(|broker, _| replicas.contains(broker));
+        self.replicas = replicas;
+        self.take_members(isr);
+    }
+
+    fn take_members(&mut self, isr: Vec<BrokerId>) {
+        for (broker, progress) in &mut self.followers {
+            // Whoever left has to fetch again before it can be proposed.
+            progress.is_candidate &= isr.contains(broker) || !self.members.contains(broker);
+        }
+        self.members = isr;
+        self.proposal = None;
+        self.resume_at = None;
+        self.maximal = self.members.clone();
+    }
+
+    /// The replicas whose ends bound the high watermark.
+    pub(super) fn maximal(&self) -> &[BrokerId] {
+        planted!(HighWatermarkMaximalIsr, &self.members, &self.maximal)
+    }
+
+    /// Notes a follower's progress, if it is of the broker's newest life.
+    pub(super) fn fetched(&mut self, now: Instant, broker: BrokerId, fetched: Fetched, leader_end: Offset) {
+        let Fetched { broker_epoch, end, log_start } = fetched;
+        let known = self.followers.get(&broker).copied();
+        if !guard!(FollowerBrokerEpoch, known.is_none_or(|known| broker_epoch >= known.broker_epoch)) {
+            return;
+        }
+        let known = known.filter(|known| known.broker_epoch == broker_epoch);
+        let mut caught_up_at = known.map_or(self.led_since, |known| known.caught_up_at);
+        if end >= leader_end {
+            caught_up_at = now;
+        } else if let Some(known) = known
+            && end >= known.leader_end_then
+        {
+            caught_up_at = caught_up_at.max(known.fetched_at);
+        }
+        let progress = Progress {
+            broker_epoch,
+            end,
+            log_start,
+            caught_up_at,
+            fetched_at: now,
+            leader_end_then: leader_end,
+            is_candidate: true,
+        };
+        self.followers.insert(broker, progress);
+    }
+
+    /// The leader's log grew beyond `before`: whoever had everything until now begins to lag.
+    pub(super) fn log_grew(&mut self, now: Instant, before: Offset) {
+        for progress in self.followers.values_mut() {
+            if progress.end >= before {
+                progress.caught_up_at = now;
+            }
+        }
+    }
+
+    /// What is to be proposed now, or proposed again.
+    ///
+    /// A follower joins once it has reached the high watermark *and* the start of this epoch: until then it is not
+    /// proven to hold all that an earlier leader committed (PR-04). That the high watermark itself is known is no
+    /// condition: below `min.insync.replicas` it would never be. A follower leaves once it has lagged for
+    /// `replica.lag.time.max.ms`.
+    pub(super) fn propose(
+        &mut self,
+        now: Instant,
+        leader: &LeaderEnds,
+        lag_max: Duration,
+    ) -> Option<ToPropose> {
+        let partition_epoch = self.partition_epoch;
+        if let Some(proposal) = &mut self.proposal {
+            if now < proposal.retry_at {
+                return None;
+            }
+            proposal.retry_at = now + PROPOSAL_RETRY;
+            return Some(ToPropose { partition_epoch, isr: proposal.isr.clone() });
+        }
+        if self.resume_at.is_some_and(|at| now < at) {
+            return None;
+        }
+        self.resume_at = None;
+        let joins: Vec<_> = self.joining(leader).collect();
+        let stays = |member: &BrokerId| !self.is_lagging(*member, now, leader.end, lag_max);
+        let mut next: Vec<_> = self.members.iter().copied().filter(stays).collect();
+        if joins.is_empty() && next.len() == self.members.len() {
+            return None;
+        }
+        next.extend(joins);
+        let isr: Vec<_> = next.iter().map(|broker| self.member(*broker)).collect();
+        self.maximal = self.members.clone();
+        self.maximal.extend(next.iter().filter(|broker| !self.members.contains(broker)));
+        self.proposal = Some(Proposal { isr: isr.clone(), retry_at: now + PROPOSAL_RETRY });
+        Some(ToPropose { partition_epoch, isr })
+    }
+
+    fn member(&self, broker: BrokerId) -> IsrMember {
+        IsrMember { broker, broker_epoch: self.followers.get(&broker).map(|progress| progress.broker_epoch) }
+    }
+
+    fn joining<'a>(&'a self, leader: &'a LeaderEnds) -> impl Iterator<Item = BrokerId> + 'a {
+        self.followers.iter().filter_map(|(broker, progress)| {
+            let is_outside = progress.is_candidate && !self.members.contains(broker);
+            (is_outside
+                && progress.end >= leader.high_watermark
+                && guard!(IsrGrowthEpochStart, progress.end >= leader.epoch_start))
+            .then_some(*broker)
+        })
+    }
+
+    fn is_lagging(&self, member: BrokerId, now: Instant, leader_end: Offset, lag_max: Duration) -> bool {
+        self.lag_deadline(member, leader_end, lag_max).is_some_and(|at| now >= at)
+    }
+
+    /// When a member that lacks something has lagged for too long.
+    fn lag_deadline(&self, member: BrokerId, leader_end: Offset, lag_max: Duration) -> Option<Instant> {
+        if member == self.broker {
+            return None;
+        }
+        match self.followers.get(&member) {
+            Some(progress) if progress.end >= leader_end => None,
+            Some(progress) => Some(progress.caught_up_at + lag_max),
+            // Nothing was heard of it in this epoch: the lag counts from the epoch's begin.
+            None => Some(self.led_since + lag_max),
+        }
+    }
+
+    /// When something is to be proposed, or proposed again, if nothing is heard until then.
+    pub(super) fn next_timeout(&self, leader_end: Offset, lag_max: Duration) -> Option<Instant> {
+        if let Some(proposal) = &self.proposal {
+            return Some(proposal.retry_at);
+        }
+        if self.replicas.len() == 1 {
+            return None;
+        }
+        let lags = self.members.iter().filter_map(|member| self.lag_deadline(*member, leader_end, lag_max));
+        let next = lags.min();
+        match (next, self.resume_at) {
+            (Some(next), Some(resume)) => Some(next.max(resume)),
+            (next, resume) => next.or(resume),
+        }
+    }
+
+    /// Takes the controller's answer to the proposal made at `proposed_at`; whether the ISR may have changed by it.
+    ///
+    /// A late answer must not settle a newer proposal (PR-14), and only an answer that proves the proposal void rolls
+    /// it back: after any other it may still have been carried out.
+    pub(super) fn answered(
+        &mut self,
+        now: Instant,
+        proposed_at: PartitionEpoch,
+        answer: Result<(PartitionEpoch, Vec<BrokerId>), IsrRefusal>,
+        lag_max: Duration,
+    ) -> bool {
+        match answer {
+            Ok((partition_epoch, isr)) => {
+                if !guard!(IsrAnswerCurrent, partition_epoch > self.partition_epoch) {
+                    return false;
+                }
+                self.partition_epoch = partition_epoch;
+                self.take_members(isr);
+                true
+            }
+            Err(refusal) => {
+                if !guard!(IsrAnswerCurrent, proposed_at == self.partition_epoch) {
+                    return false;
+                }
+                self.refused(now, refusal, lag_max)
+            }
+        }
+    }
+
+    fn refused(&mut self, now: Instant, refusal: IsrRefusal, lag_max: Duration) -> bool {
+        let Some(proposal) = &mut self.proposal else { return false };
+        match refusal {
+            // A newer registration is on its way here; it may be the proposed one.
+            IsrRefusal::Stale => {
+                proposal.retry_at = now + lag_max;
+                false
+            }
+            IsrRefusal::Retry => {
+                proposal.retry_at = now + PROPOSAL_RETRY;
+                false
+            }
+            IsrRefusal::Ineligible => {
+                let joined = self.maximal.iter().filter(|broker| !self.members.contains(broker));
+                for broker in joined.copied().collect::<Vec<_>>() {
+                    if let Some(progress) = self.followers.get_mut(&broker) {
+                        progress.is_candidate = false;
+                    }
+                }
+                self.proposal = None;
+                self.maximal = self.members.clone();
+                self.resume_at = Some(now + PROPOSAL_RETRY);
+                true
+            }
+        }
+    }
+
+    pub(super) fn assert_invariants(&self) {
+        assert!(self.members.contains(&self.broker), "a leader is in its ISR");
+        assert!(
+            self.members.iter().all(|member| self.replicas.contains(member)),
+            "the ISR is among the replicas"
+        );
+        assert!(
+            self.members.iter().all(|member| self.maximal.contains(member)),
+            "the maximal ISR has every committed member"
+        );
+        if let Some(proposal) = &self.proposal {
+            assert!(
+                proposal.isr.iter().all(|member| self.maximal.contains(&member.broker)),
+                "the maximal ISR has every proposed member"
+            );
+        }
+        assert!(
+            self.followers.keys().all(|broker| self.replicas.contains(broker) && *broker != self.broker),
+            "progress is of other replicas only"
+        );
+    }
+}
+
+/// A leader's offsets that a follower is measured by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LeaderEnds {
+    pub(super) end: Offset,
+    pub(super) high_watermark: Offset,
+    pub(super) epoch_start: Offset,
+}
+
+/// Whether a follower's fetch is of the epoch that the leader is in.
+pub(super) fn is_of_epoch(named: LeaderEpoch, leader_epoch: LeaderEpoch) -> bool {
+    guard!(FollowerFetchEpoch, named == leader_epoch)
+}

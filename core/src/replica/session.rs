@@ -1,0 +1,238 @@
+//! The leader's side of one follower's session: which partitions have news for it, and when it is told.
+//!
+//! A session is no machine of its own: the shell reads partitions between its steps.
+//!
+//! ```text
+//!  begin(fetch) --> positions that moved: Input::FollowerFetched at each partition
+//!  take_dirty   --> read each: has news? then answer, else watch it (Input::WatchReplica), and wake on the watch
+//!  is_due       --> records at once, a mere high watermark after a moment, nothing at all after the longest wait
+//! ```
+//!
+//! A session of idle partitions costs their memory and one empty reply per [`SessionConfig::wait_max`].
+
+use super::message::{FetchOutcome, FetchPosition, PartitionAnswer, ReplicaFetch};
+use crate::error_code::ErrorCode;
+use crate::fetch::{Answer, FetchPartition, FetchSet, Slot, TopicKey};
+use crate::guard;
+use crate::ids::{BrokerEpoch, Offset, TopicPartition};
+use crate::time::Instant;
+use std::time::Duration;
+
+/// How long a session holds replies back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionConfig {
+    /// The longest that a fetch waits (`replica.fetch.wait.max.ms`).
+    pub wait_max: Duration,
+    /// How long a high watermark waits for records to travel with.
+    pub offsets_linger: Duration,
+    /// The most bytes of one partition in a reply (`replica.fetch.max.bytes`).
+    pub partition_bytes_max: i32,
+}
+
+/// A fetch was refused: the follower is to open another session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionRefusal {
+    /// The session is not open, or the fetch is not its next.
+    Unknown,
+    /// It comes from an older life of the broker, or an older session of this one: not worth an answer.
+    Stale,
+    /// Too many partitions.
+    TooLarge,
+}
+
+/// What a fetch began.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionFetch {
+    /// Watches to be removed: their partitions are not followed any more.
+    pub released: Vec<Slot>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    sequence: u64,
+    until: Instant,
+    /// Since when there are offsets to be told.
+    offsets_since: Option<Instant>,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct ReplicaSession {
+    config: SessionConfig,
+    broker_epoch: BrokerEpoch,
+    session: u64,
+    sequence: u64,
+    set: FetchSet,
+    waiting: Option<Waiting>,
+}
+
+impl ReplicaSession {
+    /// A session that is not open yet.
+    pub fn new(config: SessionConfig) -> Self {
+        let broker_epoch = BrokerEpoch(i64::MIN);
+        Self { config, broker_epoch, session: 0, sequence: 0, set: FetchSet::default(), waiting: None }
+    }
+
+    /// Puts other settings in force.
+    pub fn configure(&mut self, config: SessionConfig) {
+        self.config = config;
+    }
+
+    /// The follower's registration.
+    pub const fn broker_epoch(&self) -> BrokerEpoch {
+        self.broker_epoch
+    }
+
+    /// How many partitions the follower follows here.
+    pub fn partitions(&self) -> usize {
+        self.set.len()
+    }
+
+    /// The session and number of the fetch that waits.
+    pub fn waiting(&self) -> Option<(u64, u64)> {
+        self.waiting.map(|waiting| (self.session, waiting.sequence))
+    }
+
+    /// Takes a fetch; it waits from here on, in place of one that waited before.
+    pub fn begin(&mut self, now: Instant, fetch: &ReplicaFetch) -> Result<SessionFetch, SessionRefusal> {
+        let life = (fetch.broker_epoch, fetch.session);
+        let known = (self.broker_epoch, self.session);
+        let mut begun = SessionFetch::default();
+        if fetch.sequence == 0 {
+            if !guard!(ReplicaSessionSequence, life > known) {
+                return Err(SessionRefusal::Stale);
+            }
+            begun.released.extend(self.set.armed().map(|(slot, _)| slot));
+            self.set = FetchSet::default();
+            (self.broker_epoch, self.session) = life;
+        } else if life < known {
+            return Err(SessionRefusal::Stale);
+        } else if !guard!(ReplicaSessionSequence, life == known && fetch.sequence == self.sequence + 1) {
+            return Err(SessionRefusal::Unknown);
+        }
+        self.sequence = fetch.sequence;
+        for partition in &fetch.forgotten {
+            begun.released.extend(self.set.forget(&TopicKey::Id(partition.topic_id), partition.partition));
+        }
+        for changed in &fetch.changed {
+            let wanted = self.wanted(changed.partition, &changed.position);
+            self.set.update(wanted).map_err(|_| SessionRefusal::TooLarge)?;
+        }
+        let offsets_since = self.waiting.and_then(|waiting| waiting.offsets_since);
+        let until = now + self.config.wait_max;
+        self.waiting = Some(Waiting { sequence: fetch.sequence, until, offsets_since });
+        Ok(begun)
+    }
+
+    fn wanted(&self, partition: TopicPartition, position: &FetchPosition) -> FetchPartition {
+        FetchPartition {
+            topic: TopicKey::Id(partition.topic_id),
+            partition: partition.partition,
+            fetch_offset: position.offset,
+            current_leader_epoch: Some(position.leader_epoch),
+            last_fetched_epoch: Some(position.last_epoch),
+            log_start_offset: position.log_start,
+            partition_bytes_max: self.config.partition_bytes_max,
+        }
+    }
+
+    /// The partitions worth reading, those fed longest ago first.
+    pub fn take_dirty(&mut self) -> Vec<(Slot, TopicPartition, FetchPosition)> {
+        let dirty = self.set.take_dirty().into_iter();
+        dirty.map(|(slot, wanted)| (slot, partition_of(&wanted), position_of(&wanted))).collect()
+    }
+
+    /// Makes what was read and had only offsets to tell worth reading again: a reply is about to leave.
+    pub fn retake(&mut self) {
+        self.set.restart();
+    }
+
+    /// Whether a watch is to be set on the partition now; if not, one is there.
+    pub fn arm(&mut self, slot: Slot) -> bool {
+        self.set.arm(slot)
+    }
+
+    /// A watch has fired.
+    pub fn wake(&mut self, slot: Slot) {
+        self.set.wake(slot);
+    }
+
+    /// There are offsets to be told, which wait a moment for company.
+    pub fn offsets_moved(&mut self, now: Instant) {
+        if let Some(waiting) = &mut self.waiting {
+            waiting.offsets_since.get_or_insert(now);
+        }
+    }
+
+    /// Whether the waiting fetch is to be replied to even without records.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.next_timeout().is_some_and(|at| at <= now)
+    }
+
+    /// When the waiting fetch is to be replied to even without records.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        let waiting = self.waiting?;
+        let offsets = waiting.offsets_since.map(|since| since + self.config.offsets_linger);
+        Some(offsets.map_or(waiting.until, |at| at.min(waiting.until)))
+    }
+
+    /// Whether an answer has something that the follower was not told. Notes it as told.
+    pub fn answer(&mut self, slot: Slot, answer: &PartitionAnswer, is_cut: bool) -> bool {
+        let told = match answer.outcome {
+            FetchOutcome::Data { high_watermark, log_start, bytes } => {
+                Answer { bytes: bytes as usize, is_cut, is_urgent: false, high_watermark, log_start }
+            }
+            _ => Answer {
+                bytes: 0,
+                is_cut: false,
+                is_urgent: true,
+                high_watermark: Offset(-1),
+                log_start: Offset(-1),
+            },
+        };
+        self.set.answer(slot, told)
+    }
+
+    /// Whether an answer without records and without error would have something new.
+    pub fn has_news(&self, slot: Slot, high_watermark: Offset, log_start: Offset) -> bool {
+        self.set.told(slot) != Some((high_watermark, log_start))
+    }
+
+    /// The reply has left.
+    pub fn replied(&mut self) {
+        self.waiting = None;
+    }
+
+    /// Panics if the session contradicts itself.
+    pub fn assert_invariants(&self) {
+        self.set.assert_invariants();
+    }
+}
+
+fn partition_of(wanted: &FetchPartition) -> TopicPartition {
+    match wanted.topic {
+        TopicKey::Id(topic_id) => TopicPartition { topic_id, partition: wanted.partition },
+        TopicKey::Name(_) => unreachable!("replicas fetch by id"),
+    }
+}
+
+fn position_of(wanted: &FetchPartition) -> FetchPosition {
+    FetchPosition {
+        leader_epoch: wanted.current_leader_epoch.expect("a replica names its epoch"),
+        offset: wanted.fetch_offset,
+        safe_end: wanted.fetch_offset,
+        last_epoch: wanted.last_fetched_epoch.expect("a replica names its last epoch"),
+        log_start: wanted.log_start_offset,
+    }
+}
+
+impl SessionRefusal {
+    /// Kafka's word for it, for logs.
+    pub const fn code(self) -> ErrorCode {
+        match self {
+            Self::Unknown => ErrorCode::FetchSessionIdNotFound,
+            Self::Stale => ErrorCode::InvalidFetchSessionEpoch,
+            Self::TooLarge => ErrorCode::InvalidRequest,
+        }
+    }
+}
