@@ -27,6 +27,7 @@ mod partitions;
 pub mod peers;
 pub mod producer_ids;
 pub mod registry;
+pub mod replication;
 pub mod settings;
 pub mod throttle;
 pub mod timers;

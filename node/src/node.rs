@@ -18,6 +18,7 @@ use crate::partition::Shell;
 use crate::peers::{OpenPeers, Peers};
 use crate::producer_ids::ProducerIds;
 use crate::registry::Registry;
+use crate::replication::Replication;
 use crate::throttle::Throttles;
 use crate::timers::Timers;
 use highwater_core::config::{BrokerConfig, ConfigMap, Layers};
@@ -172,6 +173,7 @@ impl Node {
         let random = u64::from_le_bytes(config.seed[..8].try_into().expect("eight bytes"));
         let peers = open_peers(&config, &data_dir, platform.open_peers, &platform.control, random);
         let shell = Arc::new(Shell {
+            replication: Replication::new(clock, peers.clone()),
             clock,
             timers: Arc::new(Timers::new(clock)),
             control_timers: Arc::new(Timers::new(clock)),
@@ -206,6 +208,7 @@ impl Node {
             broker_config: watch::Sender::new(broker_config),
             config,
         });
+        node.shell.replication.attach(node.me.clone());
         node.open_partitions()?;
         node.data_dir.recovery_points().logs_are_recovered();
         node.start_workers(&platform.control);
@@ -263,6 +266,11 @@ impl Node {
     /// The way to other nodes.
     pub fn peers(&self) -> &Arc<Peers> {
         &self.shell.peers
+    }
+
+    /// Copying from leaders, and serving followers.
+    pub fn replication(&self) -> &Arc<Replication> {
+        &self.shell.replication
     }
 
     /// Jobs that may block.
@@ -433,6 +441,7 @@ impl Node {
     /// The orderly end: everyone who waits is answered, everything is flushed, checkpoints are written, and the
     /// directory is marked clean. Blocks. Clients must be gone, or going.
     pub fn shutdown(&self) -> Result<(), LogError> {
+        self.shell.replication.stop();
         for partition in self.registry.all() {
             partition.resign();
         }

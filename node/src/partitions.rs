@@ -8,7 +8,7 @@ use crate::partition::{Opened, Opening, Partition, Snapshot};
 use crate::registry::Entry;
 use highwater_core::coordinator::CoordinatorShard;
 use highwater_core::coordinator::group::{DeletedTopic, GroupCoordinator};
-use highwater_core::ids::{TopicId, TopicPartition};
+use highwater_core::ids::{BrokerId, TopicId, TopicPartition};
 use highwater_core::metadata::{Committed, ConfigResource, MetadataImage, PartitionState, Record, Topic};
 use highwater_core::replica::Leadership;
 use highwater_protocol::Uuid;
@@ -47,9 +47,11 @@ impl Node {
             took_ms,
             "logs are open after {stop} stop"
         );
+        let mut roles = RolesSum::default();
         for topic in image.topics() {
-            self.lead_topic(topic);
+            self.give_roles(topic, &mut roles);
         }
+        roles.tell();
         Ok(())
     }
 
@@ -114,27 +116,60 @@ impl Node {
         }
     }
 
-    fn lead_topic(&self, topic: &Topic) {
+    fn give_roles(&self, topic: &Topic, roles: &mut RolesSum) {
         for (partition, state) in topic.partitions.iter() {
             let id = TopicPartition { topic_id: topic.id, partition: *partition };
             if let Some(partition) = self.registry().get(id) {
-                self.take_role(&partition, state);
+                self.take_role(&partition, state, roles);
             }
         }
     }
 
-    fn take_role(&self, partition: &Partition, state: &PartitionState) {
-        if state.leader != Some(self.id()) {
+    fn take_role(&self, partition: &Partition, state: &PartitionState, roles: &mut RolesSum) {
+        // A broken cell stays offline whatever the controller says.
+        let _ = match state.leader {
+            Some(leader) if leader == self.id() => {
+                roles.leads += 1;
+                partition.lead(Leadership {
+                    leader_epoch: state.leader_epoch,
+                    partition_epoch: state.partition_epoch,
+                    replicas: state.replicas.clone(),
+                    isr: state.isr.clone(),
+                })
+            }
+            leader => {
+                match leader {
+                    Some(leader) => *roles.follows.entry(leader).or_default() += 1,
+                    None => roles.waits += 1,
+                }
+                partition.follow(leader, state.leader_epoch, state.partition_epoch)
+            }
+        };
+    }
+
+    /// A partition's replicas or leader changed: it comes here, goes, or takes another role.
+    fn change_role(
+        &self,
+        image: &MetadataImage,
+        id: TopicPartition,
+        state: &PartitionState,
+        roles: &mut RolesSum,
+    ) {
+        let Some(topic) = image.topic_by_id(id.topic_id) else { return };
+        if !state.replicas.contains(&self.id()) {
+            if let Some(entry) = self.registry().remove(id) {
+                tracing::info!(topic = %topic.name, partition = id.partition.0, "the replica here is not wanted any more; its log is removed");
+                self.remove_replica(&topic.name, id, entry);
+                self.ring_housekeeper();
+            }
             return;
         }
-        let leadership = Leadership {
-            leader_epoch: state.leader_epoch,
-            partition_epoch: state.partition_epoch,
-            replicas: state.replicas.clone(),
-            isr: state.isr.clone(),
-        };
-        // A broken cell stays offline whatever the controller says.
-        let _ = partition.lead(leadership);
+        if self.registry().entry(id).is_none() {
+            self.open_topic(image, topic, &mut OpenedSum::default());
+        }
+        if let Some(partition) = self.registry().get(id) {
+            self.take_role(&partition, state, roles);
+        }
     }
 
     /// Carries out what was committed, in order: the image is published first, so that nobody looks for a partition
@@ -148,6 +183,8 @@ impl Node {
         let mut are_settings_changed = false;
         let mut configured = BTreeSet::new();
         let mut are_quotas_changed = false;
+        let mut is_registration_changed = false;
+        let mut roles = RolesSum::default();
         for record in &committed.records {
             match record {
                 Record::Partition { partition, .. } => {
@@ -167,19 +204,28 @@ impl Node {
                     are_settings_changed = true;
                 }
                 Record::ClientQuota { .. } => are_quotas_changed = true,
+                Record::RegisterBroker { id, .. } | Record::BrokerChange { id, .. } => {
+                    is_registration_changed |= *id == self.id();
+                }
                 _ => {}
             }
         }
         for id in opened {
             if let Some(topic) = committed.image.topic_by_id(id) {
                 self.open_topic(&committed.image, topic, &mut OpenedSum::default());
-                self.lead_topic(topic);
+                self.give_roles(topic, &mut roles);
             }
         }
         for (id, state) in changed {
-            if let Some(partition) = self.registry().get(id) {
-                self.take_role(&partition, &state);
-            }
+            let was = before.partition(id).map(|before| before.leader_epoch);
+            let is_election = was != Some(state.leader_epoch);
+            let mut unchanged = RolesSum::default();
+            let roles = if is_election { &mut roles } else { &mut unchanged };
+            self.change_role(&committed.image, id, &state, roles);
+        }
+        roles.tell();
+        if is_registration_changed {
+            self.replication().registered();
         }
         if are_settings_changed {
             configured.extend(committed.image.topics().map(|topic| topic.id));
@@ -209,19 +255,7 @@ impl Node {
         for id in removed {
             let Some(topic) = before.topic_by_id(*id) else { continue };
             for (id, entry) in self.registry().remove_topic(&topic.name, *id) {
-                if let Entry::Online(partition) = entry {
-                    partition.resign();
-                    match partition.with_log(|log| self.data_dir().delete_log(log)) {
-                        Ok(Ok(())) => {}
-                        Ok(Err(error)) => {
-                            tracing::error!(topic = %topic.name, %error, "the log's directory stays");
-                        }
-                        Err(broken) => {
-                            tracing::error!(topic = %topic.name, error = %broken, "the log's directory stays");
-                        }
-                    }
-                }
-                self.forget_snapshot(id);
+                self.remove_replica(&topic.name, id, entry);
             }
             deleted.push(DeletedTopic { name: topic.name.to_string(), topic_id: Uuid(id.0) });
         }
@@ -229,6 +263,19 @@ impl Node {
             self.forget_offsets(&deleted);
             self.ring_housekeeper();
         }
+    }
+
+    /// Ends a replica and moves its files out of the way.
+    fn remove_replica(&self, topic: &str, id: TopicPartition, entry: Entry) {
+        if let Entry::Online(partition) = entry {
+            partition.resign();
+            match partition.with_log(|log| self.data_dir().delete_log(log)) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(topic, %error, "the log's directory stays"),
+                Err(broken) => tracing::error!(topic, error = %broken, "the log's directory stays"),
+            }
+        }
+        self.forget_snapshot(id);
     }
 
     /// Committed offsets of a deleted topic must not meet a new one of its name (OF-06).
@@ -305,6 +352,28 @@ impl OpenedSum {
         self.bytes_replayed += opened.replayed_bytes;
         self.bytes_cut += opened.report.cut.as_ref().map_or(0, |cut| cut.bytes);
         self.indexes_rebuilt += opened.report.indexes_rebuilt;
+    }
+}
+
+/// What a change of the metadata makes of the partitions here, for one line to the operator.
+#[derive(Debug, Default)]
+struct RolesSum {
+    leads: usize,
+    waits: usize,
+    follows: BTreeMap<BrokerId, usize>,
+}
+
+impl RolesSum {
+    fn tell(&self) {
+        if self.leads > 0 {
+            tracing::info!("now leading {} partitions", self.leads);
+        }
+        for (leader, partitions) in &self.follows {
+            tracing::info!("now following broker {leader} in {partitions} partitions");
+        }
+        if self.waits > 0 {
+            tracing::warn!("{} partitions here have no leader; nobody can write or read them", self.waits);
+        }
     }
 }
 

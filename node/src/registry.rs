@@ -99,6 +99,11 @@ impl Registry {
         ids.into_iter().filter_map(|id| inner.partitions.remove_entry(&id)).collect()
     }
 
+    /// Takes one partition out.
+    pub fn remove(&self, id: TopicPartition) -> Option<Entry> {
+        self.write().partitions.remove(&id)
+    }
+
     /// The served partitions of a topic, in the order of their numbers.
     pub fn of_topic(&self, topic_id: TopicId) -> Vec<Arc<Partition>> {
         let first = TopicPartition { topic_id, partition: PartitionIndex(0) };

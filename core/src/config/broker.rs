@@ -66,6 +66,16 @@ pub struct BrokerConfig {
     pub high_watermark_checkpoint_interval_ms: i64,
     /// `replica.lag.time.max.ms`
     pub replica_lag_ms_max: i64,
+    /// `replica.fetch.wait.max.ms`
+    pub replica_fetch_wait_ms_max: i32,
+    /// `replica.fetch.backoff.ms`
+    pub replica_fetch_backoff_ms: i32,
+    /// `replica.fetch.max.bytes`
+    pub replica_fetch_bytes_max: i32,
+    /// `replica.fetch.response.max.bytes`
+    pub replica_fetch_response_bytes_max: i32,
+    /// `replica.selector.class` (KIP-392)
+    pub is_selector_rack_aware: bool,
     /// `highwater.disk.free.bytes.min`
     pub disk_free_bytes_min: i64,
     /// `producer.id.expiration.ms`
@@ -180,6 +190,13 @@ impl BrokerConfig {
             log_flush_checkpoint_interval_ms: read.int("log.flush.offset.checkpoint.interval.ms"),
             high_watermark_checkpoint_interval_ms: read.long("replica.high.watermark.checkpoint.interval.ms"),
             replica_lag_ms_max: read.long("replica.lag.time.max.ms"),
+            replica_fetch_wait_ms_max: read.int("replica.fetch.wait.max.ms"),
+            replica_fetch_backoff_ms: read.int("replica.fetch.backoff.ms"),
+            replica_fetch_bytes_max: read.int("replica.fetch.max.bytes"),
+            replica_fetch_response_bytes_max: read.int("replica.fetch.response.max.bytes"),
+            is_selector_rack_aware: read
+                .text("replica.selector.class")
+                .is_some_and(|class| class.ends_with("RackAwareReplicaSelector")),
             disk_free_bytes_min: read.long("highwater.disk.free.bytes.min"),
             producer_id_expiration_ms: read.int("producer.id.expiration.ms"),
             group: GroupLimits::resolve(&read),

@@ -162,6 +162,11 @@ impl FetchSet {
         }
     }
 
+    /// Whether a watch is set on a partition.
+    pub fn is_armed(&self, slot: Slot) -> bool {
+        self.entries.get(slot.0 as usize).and_then(Option::as_ref).is_some_and(|entry| entry.is_armed)
+    }
+
     /// What was taken and not answered is dirty again.
     pub fn restart(&mut self) {
         self.begin();

@@ -60,8 +60,20 @@ pub enum PartitionChange {
         /// Where its log ends.
         position: FetchPosition,
     },
+    /// It stands there, if it is still followed here in that epoch.
+    Moved {
+        /// Which.
+        partition: TopicPartition,
+        /// Where its log ends.
+        position: FetchPosition,
+    },
     /// It is not followed here any more.
     Unfollow {
+        /// Which.
+        partition: TopicPartition,
+    },
+    /// What was delivered is not done with; where it stands will be told.
+    Busy {
         /// Which.
         partition: TopicPartition,
     },
@@ -92,8 +104,12 @@ enum Phase {
     Changed,
     /// The leader knows the position.
     Told,
-    /// An answer is with the partition's cell.
+    /// An answer is with the partition's cell, and the leader keeps the partition in its session.
     Delivered,
+    /// Likewise, but the leader is to be told the position again in any case.
+    DeliveredLast,
+    /// Likewise, of a session that was closed since: the position is told again, moved or not.
+    DeliveredUnknown,
     /// Nothing is asked until then.
     Paused(Instant),
 }
@@ -171,7 +187,7 @@ impl Fetcher {
             Phase::Paused(until) => {
                 self.paused.insert((until, partition));
             }
-            Phase::Told | Phase::Delivered => {}
+            Phase::Told | Phase::Delivered | Phase::DeliveredLast | Phase::DeliveredUnknown => {}
         }
     }
 
@@ -183,36 +199,57 @@ impl Fetcher {
             Phase::Paused(until) => {
                 self.paused.remove(&(until, partition));
             }
-            Phase::Told | Phase::Delivered => {}
+            Phase::Told | Phase::Delivered | Phase::DeliveredLast | Phase::DeliveredUnknown => {}
         }
     }
 
     fn change(&mut self, now: Instant, change: PartitionChange) {
         match change {
-            PartitionChange::Follow { partition, position } => self.follow(partition, position),
+            PartitionChange::Follow { partition, position } => {
+                self.follow(now, partition, position);
+            }
+            PartitionChange::Moved { partition, position } => {
+                let known = self.partitions.get(&partition);
+                if known.is_some_and(|known| known.position.leader_epoch == position.leader_epoch) {
+                    self.follow(now, partition, position);
+                }
+            }
             PartitionChange::Unfollow { partition } => {
                 if let Some(entry) = self.partitions.remove(&partition) {
                     self.leave_phase(partition, entry.phase);
                     self.forgotten.insert(partition);
                 }
             }
+            PartitionChange::Busy { partition } => {
+                if self.partitions.get(&partition).is_some_and(|entry| entry.phase == Phase::Delivered) {
+                    // else the leader would answer the same again and again
+                    self.forgotten.insert(partition);
+                    self.set_phase(partition, Phase::DeliveredLast);
+                }
+            }
             PartitionChange::Failed { partition } => self.pause(now, partition),
         }
     }
 
-    fn follow(&mut self, partition: TopicPartition, position: FetchPosition) {
+    fn follow(&mut self, now: Instant, partition: TopicPartition, position: FetchPosition) {
         let Some(entry) = self.partitions.get_mut(&partition) else {
             self.partitions.insert(partition, Entry { position, phase: Phase::Changed, failures: 0 });
             self.changed.insert(partition);
             return;
         };
+        if position.leader_epoch < entry.position.leader_epoch {
+            return; // told late
+        }
         let before = std::mem::replace(&mut entry.position, position);
-        if before != position {
+        if before != position || entry.phase == Phase::DeliveredUnknown {
             entry.failures = 0;
             self.set_phase(partition, Phase::Changed);
         } else if entry.phase == Phase::Delivered {
             // the leader's session knows the position, and has marked what it told
             self.set_phase(partition, Phase::Told);
+        } else if entry.phase == Phase::DeliveredLast {
+            // an answer that should have moved it did not: not at once again
+            self.pause(now, partition);
         }
     }
 
@@ -220,6 +257,9 @@ impl Fetcher {
         let Some(entry) = self.partitions.get_mut(&partition) else { return };
         let until = now + backoff(entry.failures, self.config.backoff_max);
         entry.failures = entry.failures.saturating_add(1);
+        if entry.phase != Phase::Changed {
+            self.forgotten.insert(partition);
+        }
         self.set_phase(partition, Phase::Paused(until));
     }
 
@@ -268,7 +308,9 @@ impl Fetcher {
             self.pause(now, answer.partition);
             return false;
         }
-        self.set_phase(answer.partition, Phase::Delivered);
+        let is_kept = matches!(answer.outcome, FetchOutcome::Data { .. });
+        let phase = if is_kept { Phase::Delivered } else { Phase::DeliveredLast };
+        self.set_phase(answer.partition, phase);
         out.push(FetcherEffect::Deliver { answer, part });
         true
     }
@@ -278,8 +320,13 @@ impl Fetcher {
         self.waits_until = None;
         self.forgotten.clear();
         let told = self.partitions.iter().filter(|(_, entry)| entry.phase == Phase::Told);
+        let busy = self.partitions.iter().filter(|(_, entry)| entry.phase == Phase::Delivered);
+        let busy: Vec<_> = busy.map(|(partition, _)| *partition).collect();
         for partition in told.map(|(partition, _)| *partition).collect::<Vec<_>>() {
             self.set_phase(partition, Phase::Changed);
+        }
+        for partition in busy {
+            self.set_phase(partition, Phase::DeliveredUnknown);
         }
     }
 

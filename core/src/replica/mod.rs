@@ -42,7 +42,7 @@ pub use message::{
 pub use producers::{Producer, Producers};
 pub use queries::{ActiveProducer, FetchBounds, FetchFrom, Isolation, ListedOffset};
 pub use recovery::{CorruptLog, Recovered, Recovery};
-pub use session::{ReplicaSession, SessionConfig, SessionFetch, SessionRefusal};
+pub use session::{ReplicaSession, SessionConfig, SessionRefusal};
 pub use settings::Settings;
 
 use crate::batch::{BatchHeader, StampedBatch, TimestampType, ValidBatch, stamp};

@@ -40,13 +40,6 @@ pub enum SessionRefusal {
     TooLarge,
 }
 
-/// What a fetch began.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SessionFetch {
-    /// Watches to be removed: their partitions are not followed any more.
-    pub released: Vec<Slot>,
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
     sequence: u64,
@@ -64,13 +57,23 @@ pub struct ReplicaSession {
     sequence: u64,
     set: FetchSet,
     waiting: Option<Waiting>,
+    /// Watches to be removed.
+    released: Vec<Slot>,
 }
 
 impl ReplicaSession {
     /// A session that is not open yet.
     pub fn new(config: SessionConfig) -> Self {
         let broker_epoch = BrokerEpoch(i64::MIN);
-        Self { config, broker_epoch, session: 0, sequence: 0, set: FetchSet::default(), waiting: None }
+        Self {
+            config,
+            broker_epoch,
+            session: 0,
+            sequence: 0,
+            set: FetchSet::default(),
+            waiting: None,
+            released: Vec::new(),
+        }
     }
 
     /// Puts other settings in force.
@@ -88,21 +91,25 @@ impl ReplicaSession {
         self.set.len()
     }
 
+    /// The most bytes of one partition in a reply.
+    pub const fn partition_bytes_max(&self) -> i32 {
+        self.config.partition_bytes_max
+    }
+
     /// The session and number of the fetch that waits.
     pub fn waiting(&self) -> Option<(u64, u64)> {
         self.waiting.map(|waiting| (self.session, waiting.sequence))
     }
 
     /// Takes a fetch; it waits from here on, in place of one that waited before.
-    pub fn begin(&mut self, now: Instant, fetch: &ReplicaFetch) -> Result<SessionFetch, SessionRefusal> {
+    pub fn begin(&mut self, now: Instant, fetch: &ReplicaFetch) -> Result<(), SessionRefusal> {
         let life = (fetch.broker_epoch, fetch.session);
         let known = (self.broker_epoch, self.session);
-        let mut begun = SessionFetch::default();
         if fetch.sequence == 0 {
             if !guard!(ReplicaSessionSequence, life > known) {
                 return Err(SessionRefusal::Stale);
             }
-            begun.released.extend(self.set.armed().map(|(slot, _)| slot));
+            self.released.extend(self.set.armed().map(|(slot, _)| slot));
             self.set = FetchSet::default();
             (self.broker_epoch, self.session) = life;
         } else if life < known {
@@ -112,7 +119,7 @@ impl ReplicaSession {
         }
         self.sequence = fetch.sequence;
         for partition in &fetch.forgotten {
-            begun.released.extend(self.set.forget(&TopicKey::Id(partition.topic_id), partition.partition));
+            self.forget(*partition);
         }
         for changed in &fetch.changed {
             let wanted = self.wanted(changed.partition, &changed.position);
@@ -121,7 +128,17 @@ impl ReplicaSession {
         let offsets_since = self.waiting.and_then(|waiting| waiting.offsets_since);
         let until = now + self.config.wait_max;
         self.waiting = Some(Waiting { sequence: fetch.sequence, until, offsets_since });
-        Ok(begun)
+        Ok(())
+    }
+
+    fn forget(&mut self, partition: TopicPartition) {
+        let slot = self.set.forget(&TopicKey::Id(partition.topic_id), partition.partition);
+        self.released.extend(slot);
+    }
+
+    /// The places whose watches are to be removed: their partitions are not followed here any more.
+    pub fn take_released(&mut self) -> Vec<Slot> {
+        std::mem::take(&mut self.released)
     }
 
     fn wanted(&self, partition: TopicPartition, position: &FetchPosition) -> FetchPartition {
@@ -147,9 +164,14 @@ impl ReplicaSession {
         self.set.restart();
     }
 
-    /// Whether a watch is to be set on the partition now; if not, one is there.
-    pub fn arm(&mut self, slot: Slot) -> bool {
-        self.set.arm(slot)
+    /// Whether a watch is set on the partition.
+    pub fn is_armed(&self, slot: Slot) -> bool {
+        self.set.is_armed(slot)
+    }
+
+    /// A watch was set on the partition.
+    pub fn arm(&mut self, slot: Slot) {
+        self.set.arm(slot);
     }
 
     /// A watch has fired.
@@ -177,23 +199,18 @@ impl ReplicaSession {
     }
 
     /// Whether an answer has something that the follower was not told. Notes it as told.
+    ///
+    /// A partition whose fetch was not good leaves the session: the follower names it again, from where it then stands.
     pub fn answer(&mut self, slot: Slot, answer: &PartitionAnswer, is_cut: bool) -> bool {
-        let told = match answer.outcome {
-            FetchOutcome::Data { high_watermark, log_start, bytes } => {
-                Answer { bytes: bytes as usize, is_cut, is_urgent: false, high_watermark, log_start }
-            }
-            _ => Answer {
-                bytes: 0,
-                is_cut: false,
-                is_urgent: true,
-                high_watermark: Offset(-1),
-                log_start: Offset(-1),
-            },
+        let FetchOutcome::Data { high_watermark, log_start, bytes } = answer.outcome else {
+            self.forget(answer.partition);
+            return true;
         };
-        self.set.answer(slot, told)
+        let bytes = bytes as usize;
+        self.set.answer(slot, Answer { bytes, is_cut, is_urgent: false, high_watermark, log_start })
     }
 
-    /// Whether an answer without records and without error would have something new.
+    /// Whether an answer without records would have something new; if not, there is nothing to answer now.
     pub fn has_news(&self, slot: Slot, high_watermark: Offset, log_start: Offset) -> bool {
         self.set.told(slot) != Some((high_watermark, log_start))
     }

@@ -6,12 +6,14 @@
 
 mod coordinator;
 mod open;
+mod replicate;
 mod state;
 mod waiter;
 
 pub use coordinator::{GroupReply, GroupRequest};
 pub use open::{OpenError, Opened, Opening, Snapshot, Tail};
-pub use waiter::{Waiter, Woken};
+pub use replicate::{Delivered, Served};
+pub use waiter::{FollowChange, IsrProposal, Waiter, Woken};
 
 use crate::cell::{CellBroken, CellLock};
 use crate::clock::Clock;
@@ -21,6 +23,7 @@ use crate::housekeeping::Rolled;
 use crate::jobs::Jobs;
 use crate::log::{FlushJob, FlushNote, Log, LogError, ReadPlan};
 use crate::peers::Peers;
+use crate::replication::Replication;
 use crate::timers::{Timed, Timers};
 use highwater_core::batch::ValidBatch;
 use highwater_core::config::{BrokerConfig, TopicConfig};
@@ -49,6 +52,8 @@ pub struct Shell {
     pub control_timers: Arc<Timers>,
     /// The way to other nodes.
     pub peers: Arc<Peers>,
+    /// Copying from leaders, and serving followers.
+    pub replication: Arc<Replication>,
     /// The node's group commit.
     pub flusher: Arc<Flusher>,
     /// The node's jobs that may block.
@@ -127,8 +132,19 @@ impl Partition {
             self.after(&mut state);
             result
         };
-        deliveries.deliver();
+        self.deliver(deliveries);
         Ok(result)
+    }
+
+    /// Tells everyone what a step had for them. No lock is held.
+    fn deliver(&self, mut deliveries: Deliveries) {
+        if let Some(change) = deliveries.take_following() {
+            self.shell.replication.follows(self.id, change);
+        }
+        if let Some(proposal) = deliveries.take_isr() {
+            self.shell.replication.propose(self.id, proposal);
+        }
+        deliveries.deliver();
     }
 
     /// Arms the timer, enters the flusher's list, and waits for the disk, as the step asks.
@@ -195,7 +211,7 @@ impl Partition {
                 answer
             }
         };
-        deliveries.deliver();
+        self.deliver(deliveries);
         answer
     }
 
@@ -220,7 +236,7 @@ impl Partition {
                 answer
             }
         };
-        deliveries.deliver();
+        self.deliver(deliveries);
         answer
     }
 

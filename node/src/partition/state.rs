@@ -4,15 +4,17 @@
 //! in the queue waits: so do its replies.
 
 use super::coordinator::Shard;
-use super::waiter::{Deliveries, IsrProposal, Waiter};
+use super::waiter::{Deliveries, FollowChange, IsrProposal, Waiter};
 use super::{OpenError, Shell, open};
 use crate::disk::{OpId, Submitted};
 use crate::log::{Appended, FlushJob, FlushNote, FlushScope, Log, LogError};
 use highwater_core::batch::StampedBatch;
 use highwater_core::coordinator::LoadId;
-use highwater_core::ids::{Offset, Token};
+use highwater_core::ids::{BrokerId, LeaderEpoch, Offset, PartitionEpoch, Token};
 use highwater_core::machine::{Machine, Outbox};
-use highwater_core::replica::{CutReason, Effect, Input, Leadership, Producers, Replica, Reply};
+use highwater_core::replica::{
+    CutReason, Effect, FetchPosition, Input, Leadership, Producers, Replica, Reply, Role,
+};
 use highwater_core::time::{Instant, Now};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -46,6 +48,8 @@ pub(super) struct State {
     is_roll_untold: bool,
     /// The housekeeper knows.
     is_roll_listed: bool,
+    /// Whom the fetchers believe to be followed, and from where.
+    follows: (Option<BrokerId>, Option<FetchPosition>),
 }
 
 /// Names for those who wait in one cell, each given once.
@@ -79,6 +83,7 @@ impl State {
             snapshot_end: Offset(-1),
             is_roll_untold: false,
             is_roll_listed: false,
+            follows: (None, None),
         }
     }
 
@@ -119,6 +124,41 @@ impl State {
         self.replica.handle_timeout(now, &mut self.outbox);
         if let Some(shard) = &mut self.shard {
             shard.handle_timeout(now);
+        }
+    }
+
+    /// Another leader than the coordinator here was loaded under, or none: it is another broker's now.
+    pub(super) fn follow(
+        &mut self,
+        now: Now,
+        leader: Option<BrokerId>,
+        leader_epoch: LeaderEpoch,
+        partition_epoch: PartitionEpoch,
+    ) {
+        self.input(now, Input::Follow { leader, leader_epoch, partition_epoch });
+        if self.replica.leader_epoch().is_none()
+            && let Some(shard) = &mut self.shard
+        {
+            shard.resign(now);
+        }
+    }
+
+    /// Notes whom the replica follows and from where, if that has changed.
+    fn note_following(&mut self, deliveries: &mut Deliveries) {
+        let Role::Follower(follower) = self.replica.role() else {
+            if let Some(left) = self.follows.0.take() {
+                self.follows.1 = None;
+                deliveries.follow(FollowChange { left: Some(left), at: None });
+            }
+            return;
+        };
+        let position = self.replica.fetch_position();
+        let at = position.map(|(_, position)| position);
+        let moved = follower.leader != self.follows.0 || (at.is_some() && at != self.follows.1);
+        if moved {
+            let left = self.follows.0.filter(|known| Some(*known) != follower.leader);
+            self.follows = (follower.leader, at);
+            deliveries.follow(FollowChange { left, at: position });
         }
     }
 
@@ -224,6 +264,7 @@ impl State {
                 break;
             }
         }
+        self.note_following(deliveries);
         #[cfg(debug_assertions)]
         self.assert_invariants();
     }

@@ -1,8 +1,8 @@
 //! Those who wait for a partition, and the delivery of what they wait for once its lock is free again.
 
 use highwater_core::coordinator::AppendId;
-use highwater_core::ids::{LeaderEpoch, Offset, PartitionEpoch, Token};
-use highwater_core::replica::{IsrMember, ProduceError, Produced, Reply};
+use highwater_core::ids::{BrokerId, LeaderEpoch, Offset, PartitionEpoch, Token};
+use highwater_core::replica::{FetchPosition, IsrMember, ProduceError, Produced, Reply};
 use highwater_protocol::ErrorCode;
 use std::fmt;
 use std::sync::Arc;
@@ -50,6 +50,17 @@ pub(super) struct Deliveries {
     direct: Vec<(Token, Reply)>,
     /// The ISR that the partition, as its leader, wants.
     isr: Option<IsrProposal>,
+    /// Another leader to follow, or another position.
+    following: Option<FollowChange>,
+}
+
+/// A replica follows another leader, or stands elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FollowChange {
+    /// Whom it does not follow any more.
+    pub left: Option<BrokerId>,
+    /// Whom it follows, from where.
+    pub at: Option<(BrokerId, FetchPosition)>,
 }
 
 /// A leader's wish for another ISR.
@@ -103,6 +114,15 @@ impl Deliveries {
     /// What the step wants proposed to the controller.
     pub(super) fn take_isr(&mut self) -> Option<IsrProposal> {
         self.isr.take()
+    }
+
+    pub(super) fn follow(&mut self, change: FollowChange) {
+        self.following = Some(change);
+    }
+
+    /// What the fetchers are to be told.
+    pub(super) fn take_following(&mut self) -> Option<FollowChange> {
+        self.following.take()
     }
 
     /// The answer to the produce that was just handed in under `token`, if it is there.

@@ -131,23 +131,27 @@ definitions! {
     "replica.alter.log.dirs.io.max.bytes.per.second", Long, Some("9223372036854775807"),
         Valid::AtLeast(0), Medium, ClusterWide, Accepted,
         "The most bytes per second for moving replicas between data directories.";
-    "replica.fetch.backoff.ms", Int, Some("1000"), Valid::AtLeast(0), Medium, ReadOnly, Accepted,
+    "replica.fetch.backoff.ms", Int, Some("1000"), Valid::AtLeast(0), Medium, ReadOnly, Implemented,
         "The amount of time to sleep when fetch partition error occurs.";
-    "replica.fetch.max.bytes", Int, Some("1048576"), Valid::AtLeast(0), Medium, ReadOnly, Accepted,
+    "replica.fetch.max.bytes", Int, Some("1048576"), Valid::AtLeast(0), Medium, ReadOnly, Implemented,
         "The number of bytes of messages to attempt to fetch for each partition.";
     "replica.fetch.min.bytes", Int, Some("1"), Valid::Any, High, ReadOnly, Accepted,
         "Minimum bytes expected for each fetch response.";
-    "replica.fetch.response.max.bytes", Int, Some("10485760"), Valid::AtLeast(0), Medium, ReadOnly, Accepted,
+    "replica.fetch.response.max.bytes", Int, Some("10485760"), Valid::AtLeast(0), Medium, ReadOnly, Implemented,
         "Maximum bytes expected for the entire fetch response.";
-    "replica.fetch.wait.max.ms", Int, Some("500"), Valid::Any, High, ReadOnly, Accepted,
+    "replica.fetch.wait.max.ms", Int, Some("500"), Valid::Any, High, ReadOnly, Implemented,
         "The maximum wait time for each fetcher request issued by follower replicas.";
     "replica.high.watermark.checkpoint.interval.ms", Long, Some("5000"),
         Valid::Any, High, ReadOnly, Accepted,
         "The frequency with which the high watermark is saved out to disk.";
-    "replica.lag.time.max.ms", Long, Some("30000"), Valid::Any, High, ReadOnly, Accepted,
+    "replica.lag.time.max.ms", Long, Some("30000"), Valid::Any, High, ReadOnly, Implemented,
         "If a follower hasn't sent any fetch requests or hasn't consumed up to the leader's log end offset \
          for at least this time, the leader will remove the follower from ISR.";
-    "replica.selector.class", String, None, Valid::Any, Medium, ReadOnly, Refused,
+    "replica.selector.class", String, None,
+        Valid::OneOf(&[
+            "org.apache.kafka.common.replica.LeaderSelector",
+            "org.apache.kafka.common.replica.RackAwareReplicaSelector",
+        ]), Medium, ReadOnly, Implemented,
         "The fully qualified class name that implements ReplicaSelector.";
     "replica.socket.receive.buffer.bytes", Int, Some("65536"), Valid::Any, High, ReadOnly, Accepted,
         "The socket receive buffer for network requests to the leader for replicating data.";

@@ -1,0 +1,146 @@
+//! ISR proposals of this node's leaders on their way to the controller and back.
+//!
+//! Proposals gather until the channel takes them, so that a broker's failure makes a few requests and not one for each
+//! partition. Nothing here retries: a leader proposes again until it is answered.
+
+use super::{ReplicationCounters, lock};
+use crate::node::Node;
+use crate::partition::IsrProposal;
+use highwater_core::ids::{BrokerEpoch, BrokerId, LeaderEpoch, PartitionEpoch, TopicPartition};
+use highwater_core::metadata::MetadataImage;
+use highwater_core::metadata::peer::{AlterPartition, AlterPartitionRefusal, AlteredPartition, IsrMember};
+use highwater_core::replica::{IsrAccepted, IsrRefusal};
+use std::fmt;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Mutex, Weak};
+
+/// The way to the active controller.
+pub trait IsrChannel: Send + Sync {
+    /// Asks for these changes, soon; the outcomes go to [`super::Replication::isr_answered`]. Changes may be lost.
+    fn alter_partitions(&self, items: Vec<AlterPartition>);
+}
+
+/// What became of one proposal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IsrOutcome {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The leader epoch that was proposed under.
+    pub leader_epoch: LeaderEpoch,
+    /// The registration that was to be followed.
+    pub proposed_at: PartitionEpoch,
+    /// What the controller answered.
+    pub result: Result<AlteredPartition, AlterPartitionRefusal>,
+}
+
+/// Where proposals go.
+#[derive(Default)]
+pub(super) struct Proposals {
+    channel: Mutex<Option<Weak<dyn IsrChannel>>>,
+}
+
+impl fmt::Debug for Proposals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Proposals")
+    }
+}
+
+impl Proposals {
+    pub(super) fn set_channel(&self, channel: Weak<dyn IsrChannel>) {
+        *lock(&self.channel) = Some(channel);
+    }
+
+    /// Sends a proposal on. Without a channel it is made again later.
+    pub(super) fn propose(&self, node: &Node, partition: TopicPartition, proposal: IsrProposal) {
+        let channel = lock(&self.channel).as_ref().and_then(Weak::upgrade);
+        let Some(channel) = channel else { return };
+        let image = node.image();
+        tell(node, &image, partition, &proposal);
+        let IsrProposal { leader_epoch, partition_epoch, isr } = proposal;
+        let isr = isr.iter().map(|member| self.member(node, &image, member)).collect();
+        channel.alter_partitions(vec![AlterPartition { partition, leader_epoch, partition_epoch, isr }]);
+    }
+
+    /// A member with the life that is meant: the one that fetched, or the one that is registered.
+    fn member(
+        &self,
+        node: &Node,
+        image: &MetadataImage,
+        member: &highwater_core::replica::IsrMember,
+    ) -> IsrMember {
+        let id = member.broker;
+        let registered = || match id == node.id() {
+            true => node.broker_epoch(),
+            false => image.broker(id).map_or(BrokerEpoch(-1), |broker| broker.epoch),
+        };
+        IsrMember { id, epoch: member.broker_epoch.unwrap_or_else(registered) }
+    }
+
+    pub(super) fn answered(&self, node: &Node, counters: &ReplicationCounters, outcomes: Vec<IsrOutcome>) {
+        for outcome in outcomes {
+            let Some(partition) = node.registry().get(outcome.partition) else { continue };
+            let answer = match outcome.result {
+                Ok(AlteredPartition { leader_epoch, partition_epoch, isr, .. }) => {
+                    count(counters, &node.image(), outcome.partition, &isr);
+                    Ok(IsrAccepted { leader_epoch, partition_epoch, isr })
+                }
+                Err(refusal) => {
+                    counters.isr_failures.fetch_add(1, Relaxed);
+                    tracing::info!(
+                        topic = %partition.topic(), partition = outcome.partition.partition.0,
+                        "the controller left the ISR as it is: {refusal}"
+                    );
+                    Err(meaning(refusal))
+                }
+            };
+            partition.isr_answered(outcome.leader_epoch, outcome.proposed_at, answer);
+        }
+    }
+}
+
+/// What a refusal means to the leader that proposed.
+const fn meaning(refusal: AlterPartitionRefusal) -> IsrRefusal {
+    match refusal {
+        AlterPartitionRefusal::UnknownTopicId
+        | AlterPartitionRefusal::UnknownPartition
+        | AlterPartitionRefusal::FencedLeaderEpoch
+        | AlterPartitionRefusal::InvalidRequest
+        | AlterPartitionRefusal::StalePartitionEpoch => IsrRefusal::Stale,
+        AlterPartitionRefusal::NewerEpochs => IsrRefusal::Retry,
+        AlterPartitionRefusal::IneligibleReplica => IsrRefusal::Ineligible,
+    }
+}
+
+/// Tells the operator who is to leave and who is to join, and why.
+fn tell(node: &Node, image: &MetadataImage, partition: TopicPartition, proposal: &IsrProposal) {
+    let Some(state) = image.partition(partition) else { return };
+    let Some(topic) = image.topic_by_id(partition.topic_id) else { return };
+    let next: Vec<_> = proposal.isr.iter().map(|member| member.broker).collect();
+    let left = without(&state.isr, &next);
+    let joined = without(&next, &state.isr);
+    let lag_ms = node.broker_config().replica_lag_ms_max;
+    let (topic, index) = (&topic.name, partition.partition.0);
+    if !left.is_empty() {
+        tracing::warn!(
+            %topic, partition = index, ?left,
+            "asking to take replicas out of the ISR: they lagged for more than {lag_ms} ms"
+        );
+    }
+    if !joined.is_empty() {
+        tracing::info!(%topic, partition = index, ?joined, "asking to take replicas into the ISR: they caught up");
+    }
+}
+
+fn count(counters: &ReplicationCounters, image: &MetadataImage, partition: TopicPartition, isr: &[BrokerId]) {
+    let Some(state) = image.partition(partition) else { return };
+    if !without(&state.isr, isr).is_empty() {
+        counters.isr_shrinks.fetch_add(1, Relaxed);
+    }
+    if !without(isr, &state.isr).is_empty() {
+        counters.isr_expands.fetch_add(1, Relaxed);
+    }
+}
+
+fn without(all: &[BrokerId], those: &[BrokerId]) -> Vec<i32> {
+    all.iter().filter(|broker| !those.contains(broker)).map(|broker| broker.0).collect()
+}
