@@ -107,6 +107,33 @@ pub fn raise_open_files_limit() -> io::Result<u64> {
     Ok(limit.rlim_cur as u64)
 }
 
+/// What another process is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProcessSignal {
+    /// SIGTERM: end in good order.
+    Terminate,
+    /// SIGKILL: end at once.
+    Kill,
+    /// SIGSTOP: do nothing until told to continue.
+    Stop,
+    /// SIGCONT: go on.
+    Continue,
+}
+
+/// Tells another process something. Never a group of processes, nor all.
+pub fn signal(pid: u32, signal: ProcessSignal) -> io::Result<()> {
+    let pid = libc::pid_t::try_from(pid).ok().filter(|pid| *pid > 1);
+    let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
+    let number = match signal {
+        ProcessSignal::Terminate => libc::SIGTERM,
+        ProcessSignal::Kill => libc::SIGKILL,
+        ProcessSignal::Stop => libc::SIGSTOP,
+        ProcessSignal::Continue => libc::SIGCONT,
+    };
+    // SAFETY: takes integers only.
+    check(|| unsafe { libc::kill(pid, number) })
+}
+
 /// Processor time of this process so far, user and system.
 pub fn cpu_time() -> io::Result<Duration> {
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::uninit();

@@ -6,6 +6,7 @@ mod config;
 mod connect;
 mod consume;
 mod datetime;
+mod dev;
 mod error;
 mod group;
 mod log;
@@ -28,6 +29,7 @@ use std::process::ExitCode;
 #[command(after_help = "Examples:
   highwater serve                                    one broker on 127.0.0.1:9092, data in ./highwater-data
   highwater serve --ephemeral --listen 127.0.0.1:0   a throw-away broker on a free port, for tests
+  highwater dev                                      a cluster of three nodes on 127.0.0.1:9092 to 9094
   highwater topic create orders --partitions 3
   highwater produce orders --key-separator : --file orders.txt
   highwater consume orders --tail 10 --follow --format '%p@%o %k=%v\\n'
@@ -48,6 +50,10 @@ pub struct Cli {
 enum Command {
     /// Run a broker in the foreground
     Serve(serve::ServeArgs),
+    /// Run a cluster on this machine
+    Dev(dev::DevArgs),
+    /// Kill, stop, start, pause and resume nodes of such a cluster
+    DevNode(dev::NodeArgs),
     /// Create, list, describe, alter and delete topics
     #[command(subcommand)]
     Topic(topic::TopicCommand),
@@ -75,6 +81,8 @@ pub fn run(cli: &Cli) -> ExitCode {
     let output = Output::new(cli.json);
     let outcome = match &cli.command {
         Command::Serve(args) => serve::run(args, output),
+        Command::Dev(args) => dev::run(args, output),
+        Command::DevNode(args) => dev::run_node(args, output),
         Command::Topic(command) => topic::run(command, output),
         Command::Produce(args) => produce::run(args, output),
         Command::Consume(args) => consume::run(args, output),

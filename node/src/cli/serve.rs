@@ -24,8 +24,15 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Variables of the environment that begin like settings and are none.
-const OTHER_VARIABLES: &[&str] =
-    &["HIGHWATER_BOOTSTRAP", "HIGHWATER_LOG", "HIGHWATER_SEED", "HIGHWATER_SEEDS", "HIGHWATER_SIM"];
+const OTHER_VARIABLES: &[&str] = &[
+    "HIGHWATER_BIN",
+    "HIGHWATER_BOOTSTRAP",
+    "HIGHWATER_DIR",
+    "HIGHWATER_LOG",
+    "HIGHWATER_SEED",
+    "HIGHWATER_SEEDS",
+    "HIGHWATER_SIM",
+];
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
