@@ -1,6 +1,7 @@
 //! The command line: for people first, `--json` for machines.
 
 mod bench;
+mod cluster;
 mod completions;
 mod config;
 mod connect;
@@ -34,6 +35,7 @@ use std::process::ExitCode;
   highwater produce orders --key-separator : --file orders.txt
   highwater consume orders --tail 10 --follow --format '%p@%o %k=%v\\n'
   highwater group describe billing --json
+  highwater cluster nodes
   highwater log verify highwater-data
 
 Commands find a broker at --bootstrap, else $HIGHWATER_BOOTSTRAP, else 127.0.0.1:9092.
@@ -54,6 +56,9 @@ enum Command {
     Dev(dev::DevArgs),
     /// Kill, stop, start, pause and resume nodes of such a cluster
     DevNode(dev::NodeArgs),
+    /// Look at a cluster, and move things about in it
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
     /// Create, list, describe, alter and delete topics
     #[command(subcommand)]
     Topic(topic::TopicCommand),
@@ -83,6 +88,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Serve(args) => serve::run(args, output),
         Command::Dev(args) => dev::run(args, output),
         Command::DevNode(args) => dev::run_node(args, output),
+        Command::Cluster(command) => cluster::run(command, output),
         Command::Topic(command) => topic::run(command, output),
         Command::Produce(args) => produce::run(args, output),
         Command::Consume(args) => consume::run(args, output),

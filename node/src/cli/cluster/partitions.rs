@@ -1,0 +1,93 @@
+//! `highwater cluster under-replicated`
+
+use super::super::connect::ConnectArgs;
+use super::super::output::{align_right, count, table, text};
+use super::super::{CliError, Output};
+use super::state::{self, Partition, until_none_left};
+use clap::Args;
+use serde::Serialize;
+use std::time::Duration;
+
+/// Flags of `highwater cluster under-replicated`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  highwater cluster under-replicated
+  highwater cluster under-replicated --wait 120 && echo whole
+      between the steps of a rolling restart")]
+pub(in crate::cli) struct UnderReplicatedArgs {
+    /// Wait so many seconds for every replica to be in sync; fail if one is not
+    #[arg(long, value_name = "SECONDS")]
+    wait: Option<u64>,
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+#[derive(Serialize)]
+struct UnderReplicated {
+    partitions: Vec<Lacking>,
+}
+
+#[derive(Serialize)]
+struct Lacking {
+    topic: String,
+    partition: i32,
+    /// `null` if nobody leads it: it can be neither written nor read.
+    leader: Option<i32>,
+    replicas: Vec<i32>,
+    isr: Vec<i32>,
+}
+
+/// Shows what is not whole, after waiting if that is wanted.
+pub(super) fn run(args: &UnderReplicatedArgs, output: Output) -> Result<(), CliError> {
+    let found = args.connect.run(|client| async move {
+        if let Some(seconds) = args.wait {
+            let client = &client;
+            let left = || async move {
+                Ok(state::partitions(client).await?.iter().filter(|partition| !partition.is_whole()).count())
+            };
+            until_none_left("partitions whole", Duration::from_secs(seconds), left).await?;
+        }
+        let partitions = state::partitions(&client).await?;
+        let lacking = partitions.into_iter().filter(|partition| !partition.is_whole()).map(Lacking::of);
+        Ok(UnderReplicated { partitions: lacking.collect() })
+    })?;
+    output.print(&found, human)?;
+    match found.partitions.len() {
+        0 => Ok(()),
+        many if args.wait.is_some() => {
+            let many = count(many as u64, "partition is", "partitions are");
+            Err(CliError::new(format!("{many} still not whole")))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Lacking {
+    fn of(partition: Partition) -> Self {
+        let Partition { topic, index, leader, replicas, isr } = partition;
+        Self { topic, partition: index, leader, replicas, isr }
+    }
+}
+
+fn human(found: &UnderReplicated) -> String {
+    if found.partitions.is_empty() {
+        return "every partition is led, and every replica in sync\n".to_owned();
+    }
+    let mut table = table(["TOPIC", "PARTITION", "LEADER", "REPLICAS", "IN SYNC"]);
+    align_right(&mut table, &[1, 2]);
+    for lacking in &found.partitions {
+        table.add_row([
+            lacking.topic.clone(),
+            lacking.partition.to_string(),
+            lacking.leader.map_or_else(|| "none".to_owned(), |id| id.to_string()),
+            ids(&lacking.replicas),
+            ids(&lacking.isr),
+        ]);
+    }
+    text(&table)
+}
+
+/// `1,2,3`
+pub(super) fn ids(ids: &[i32]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
