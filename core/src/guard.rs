@@ -133,6 +133,8 @@ guards! {
     PageCacheAfterRecovery,
     /// What may have lost its way to the device in a failed sync is written again at the next start (ST-01).
     TailRenewed,
+    /// A life that may have lost its tail in a power cut is not called complete (PR-06, KIP-966).
+    LostTailEndsLife,
     // -- coordinators
     /// A coordinator decides only on a log that it has read to the end (OF-04).
     CoordinatorLoaded,

@@ -4,7 +4,7 @@
 
 use crate::api::NodeService;
 use crate::log::LogError;
-use crate::node::{DRAIN_TIME_MAX, Node, NodeSetup, Platform, StartError};
+use crate::node::{DRAIN_TIME_MAX, HAND_OVER_TIME_MAX, Node, NodeSetup, Platform, StartError};
 use highwater_core::config::BrokerConfig;
 use highwater_net_tcp::{Limits, Listen, ListenerLimits, Server};
 use std::sync::Arc;
@@ -51,8 +51,11 @@ impl Broker {
         &self.server
     }
 
-    /// The orderly end: clients get the answers they wait for, everything is flushed, the directory is marked clean.
+    /// The orderly end: others lead what this broker led, clients get the answers they wait for, everything is flushed, the directory is marked clean.
     pub async fn shutdown(self) -> Result<(), LogError> {
+        if self.node.broker_config().controlled_shutdown {
+            self.node.membership().leave(HAND_OVER_TIME_MAX).await;
+        }
         self.following_settings.abort();
         self.server.shutdown(DRAIN_TIME_MAX).await;
         for accepting in self.accepting {

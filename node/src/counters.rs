@@ -16,6 +16,8 @@ pub struct Counters {
     pub bytes_out: AtomicU64,
     /// Produced batches refused when they came.
     pub produce_errors: AtomicU64,
+    /// Leaders elected who may have lacked acknowledged records, as this node decided while it was the controller.
+    pub unclean_elections: AtomicU64,
 }
 
 impl Default for Counters {
@@ -25,6 +27,7 @@ impl Default for Counters {
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             produce_errors: AtomicU64::new(0),
+            unclean_elections: AtomicU64::new(0),
         }
     }
 }

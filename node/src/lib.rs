@@ -26,6 +26,7 @@ pub mod partition;
 mod partitions;
 pub mod peers;
 pub mod producer_ids;
+pub mod registration;
 pub mod registry;
 pub mod replication;
 pub mod settings;

@@ -17,6 +17,7 @@ use crate::meta_store::{MetaStore, MetaStoreError};
 use crate::partition::Shell;
 use crate::peers::{OpenPeers, Peers};
 use crate::producer_ids::ProducerIds;
+use crate::registration::{Beginning, Desk, Membership};
 use crate::registry::Registry;
 use crate::replication::Replication;
 use crate::throttle::Throttles;
@@ -26,7 +27,8 @@ use highwater_core::fetch::SessionsLimits;
 use highwater_core::ids::{BrokerEpoch, BrokerId};
 use highwater_core::metadata::peer::RegisterBroker;
 use highwater_core::metadata::{Asker, Endpoint, MetadataImage, PlanContext, Registration};
-use highwater_core::transport::{LocalPeer, PeerAddress, PeerIdentity};
+use highwater_core::registration::LifecycleConfig;
+use highwater_core::transport::{LocalPeer, PEER_LISTENER, PeerAddress, PeerIdentity};
 use highwater_protocol::Features;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -135,7 +137,6 @@ impl From<LogError> for StartError {
 pub struct Node {
     me: Weak<Node>,
     config: NodeSetup,
-    broker_epoch: BrokerEpoch,
     shell: Arc<Shell>,
     data_dir: Arc<DataDir>,
     meta_store: Arc<dyn MetaStore>,
@@ -143,6 +144,8 @@ pub struct Node {
     broker_config: watch::Sender<Arc<BrokerConfig>>,
     registry: Registry,
     controller: Arc<ControllerCell>,
+    membership: Arc<Membership>,
+    desk: Arc<Desk>,
     fetches: Arc<FetchHub>,
     producer_ids: ProducerIds,
     throttles: Throttles,
@@ -169,7 +172,7 @@ impl Node {
         let data_dir = open_data_dir(&config, &platform.disk, &layers_now)?;
         let meta_store = (platform.open_meta_store)(data_dir.path()).map_err(StartError::MetaStore)?;
         let mut starting = StartingController::open(&data_dir, now.wall)?;
-        let broker_epoch = register(&config, &data_dir, &mut starting, now.wall)?;
+        let beginning = begin(&config, &data_dir, &mut starting, now.wall)?;
         let random = u64::from_le_bytes(config.seed[..8].try_into().expect("eight bytes"));
         let peers = open_peers(&config, &data_dir, platform.open_peers, &platform.control, random);
         let shell = Arc::new(Shell {
@@ -190,8 +193,9 @@ impl Node {
         };
         let node = Arc::new_cyclic(|me: &Weak<Self>| Self {
             me: me.clone(),
-            broker_epoch,
             controller: starting.run(shell.clone(), me.clone()),
+            membership: Membership::new(beginning, shell.clone(), me.clone()),
+            desk: Desk::new(config.node_id, shell.clone(), me.clone()),
             shell,
             data_dir: Arc::new(data_dir),
             meta_store,
@@ -209,9 +213,13 @@ impl Node {
             config,
         });
         node.shell.replication.attach(node.me.clone());
+        node.membership.carry_isr_changes();
         node.open_partitions()?;
         node.data_dir.recovery_points().logs_are_recovered();
         node.start_workers(&platform.control);
+        let image = node.image();
+        node.desk.started(&image);
+        node.membership.applied(&image);
         node.refill_producer_ids();
         Ok(node)
     }
@@ -238,9 +246,19 @@ impl Node {
         self.config.node_id
     }
 
-    /// This process's registration.
-    pub const fn broker_epoch(&self) -> BrokerEpoch {
-        self.broker_epoch
+    /// The epoch of this process's registration; −1, which nobody takes, before there is one.
+    pub fn broker_epoch(&self) -> BrokerEpoch {
+        self.membership.epoch().unwrap_or(BrokerEpoch(-1))
+    }
+
+    /// This process as a member of the cluster.
+    pub const fn membership(&self) -> &Arc<Membership> {
+        &self.membership
+    }
+
+    /// Where brokers speak to the active controller.
+    pub const fn desk(&self) -> &Arc<Desk> {
+        &self.desk
     }
 
     /// What file, environment and command line say.
@@ -377,13 +395,18 @@ impl Node {
         if !self.producer_ids.wants_block() {
             return;
         }
+        let Some(epoch) = self.membership.epoch().filter(|_| self.controller.is_active()) else {
+            return self.membership.want_producer_ids();
+        };
         let node = self.me.clone();
-        let (id, epoch) = (self.config.node_id, self.broker_epoch);
+        let id = self.config.node_id;
         self.controller.submit(
             move |controller| controller.plan_allocate_producer_ids(id, epoch),
             move |block| {
-                if let Some(node) = node.upgrade() {
-                    node.producer_ids.fill(block.ok().and_then(Result::ok));
+                let Some(node) = node.upgrade() else { return };
+                match block {
+                    Ok(block) => node.producer_ids.fill(block.ok()),
+                    Err(_) => node.membership.want_producer_ids(),
                 }
             },
         );
@@ -510,13 +533,19 @@ fn broker_config_of(fixed: &ConfigMap) -> BrokerConfig {
     BrokerConfig::resolve(&Layers { dynamic: &none, dynamic_default: &none, fixed })
 }
 
-/// Announces this process to the controller.
-fn register(
+/// How often the node says that it lives.
+fn lifecycle_config(broker: &BrokerConfig) -> LifecycleConfig {
+    let interval = u64::try_from(broker.broker_heartbeat_interval_ms).unwrap_or(0).max(1);
+    LifecycleConfig { heartbeat_interval: Duration::from_millis(interval), ..LifecycleConfig::default() }
+}
+
+/// How this process begins: registered at once, if it is the cluster's only node.
+fn begin(
     config: &NodeSetup,
     data_dir: &DataDir,
     starting: &mut StartingController,
     now: highwater_core::time::Timestamp,
-) -> Result<BrokerEpoch, MetadataError> {
+) -> Result<Beginning, MetadataError> {
     let cluster_id = data_dir.cluster_id().to_owned();
     starting.append(now, |controller| controller.plan_cluster(&cluster_id))?;
     for (name, level) in crate::features::FINALIZED {
@@ -526,18 +555,32 @@ fn register(
     let mut incarnation = [0; 16];
     incarnation.copy_from_slice(&config.seed[..16]);
     let before = starting.image().broker(config.node_id).map(|registration| registration.epoch);
+    let mut endpoints = config.endpoints.clone();
+    if let Some(PeerAddress { host, port }) = config.peer_address.clone() {
+        endpoints.push(Endpoint { listener: PEER_LISTENER.to_owned(), host, port });
+    }
     let announced = RegisterBroker {
         directory_id: [0; 16],
-        endpoints: config.endpoints.clone(),
+        endpoints,
         rack,
         features: crate::features::supported(),
-        clean_stop_of: before.filter(|_| data_dir.last_run().was_clean),
+        // A directory of a release without broker epochs tells only whether it was closed in order.
+        clean_stop_of: data_dir.last_run().broker_epoch.or(before).filter(|_| data_dir.last_run().was_clean),
     };
-    let registration = Registration { id: config.node_id, incarnation, announced };
+    let registration = Registration { id: config.node_id, incarnation, announced: announced.clone() };
     let epoch = starting.append(now, |controller| controller.plan_register_only_broker(&registration))?;
     starting.commit(data_dir)?;
-    Ok(epoch)
+    Ok(Beginning {
+        id: config.node_id,
+        incarnation,
+        announced,
+        config: lifecycle_config(&broker_config_of(&config.fixed)),
+        epoch: Some(epoch),
+    })
 }
 
 /// How long a clean stop waits for clients to be answered.
 pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How long a clean stop waits until others lead what this node led.
+pub const HAND_OVER_TIME_MAX: Duration = Duration::from_secs(8);

@@ -237,6 +237,8 @@ impl Node {
             self.throttles().configure(&self.broker_config(), &committed.image);
         }
         self.remove_topics(&before, &removed);
+        self.desk().applied(&before, committed);
+        self.membership().applied(&committed.image);
     }
 
     fn configure_topic(&self, image: &MetadataImage, id: TopicId) {

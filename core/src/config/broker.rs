@@ -93,6 +93,12 @@ pub struct BrokerConfig {
 
     /// `transaction.max.timeout.ms`
     pub transaction_timeout_ms_max: i32,
+    /// `auto.leader.rebalance.enable`
+    pub auto_leader_rebalance: bool,
+    /// `leader.imbalance.check.interval.seconds`
+    pub leader_imbalance_check_interval_seconds: i64,
+    /// `controlled.shutdown.enable`
+    pub controlled_shutdown: bool,
     /// `broker.session.timeout.ms`
     pub broker_session_timeout_ms: i32,
     /// `broker.heartbeat.interval.ms`
@@ -205,6 +211,9 @@ impl BrokerConfig {
             controller_quota_window: read
                 .window("controller.quota.window.num", "controller.quota.window.size.seconds"),
             transaction_timeout_ms_max: read.int("transaction.max.timeout.ms"),
+            auto_leader_rebalance: read.boolean("auto.leader.rebalance.enable"),
+            leader_imbalance_check_interval_seconds: read.long("leader.imbalance.check.interval.seconds"),
+            controlled_shutdown: read.boolean("controlled.shutdown.enable"),
             broker_session_timeout_ms: read.int("broker.session.timeout.ms"),
             broker_heartbeat_interval_ms: read.int("broker.heartbeat.interval.ms"),
         }

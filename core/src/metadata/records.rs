@@ -279,6 +279,15 @@ impl PartitionState {
         !self.adding.is_empty() || !self.removing.is_empty()
     }
 
+    /// Whether this state has a new leader who may lack records that were acknowledged: neither ISR nor ELR of the
+    /// state before had it.
+    pub fn is_unclean_election(&self, before: &Self) -> bool {
+        let is_new = |leader: &BrokerId| before.leader != Some(*leader);
+        self.leader
+            .filter(is_new)
+            .is_some_and(|leader| !before.isr.contains(&leader) && !before.elr.contains(&leader))
+    }
+
     /// Who should lead: the first of the replicas.
     pub fn preferred_leader(&self) -> Option<BrokerId> {
         self.replicas.first().copied()

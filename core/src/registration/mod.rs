@@ -332,6 +332,10 @@ impl BrokerLifecycle {
         match why {
             BrokerRefusal::StaleBrokerEpoch => {
                 self.epoch = None;
+                // What was asked under that epoch is answered to nobody.
+                self.heartbeats.0 = self.correlation;
+                self.alterations.take_back();
+                self.producer_ids.take_back();
                 self.set_standing(Standing::Starting, out);
                 self.speak_soon(now);
             }

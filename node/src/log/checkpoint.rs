@@ -7,8 +7,8 @@
 use super::error::{Corruption, LogError};
 use crate::disk::{Disk, read_all, replace_file};
 use highwater_core::batch::crc32c;
-use highwater_core::ids::{Offset, TopicPartition};
-use highwater_core::planted;
+use highwater_core::ids::{BrokerEpoch, Offset, TopicPartition};
+use highwater_core::{guard, planted};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
@@ -19,7 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub const RECOVERY_POINTS_FILE: &str = "recovery-points";
 
 const MAGIC: &[u8; 8] = b"HWPOINTS";
-const VERSION: u8 = 1;
+/// Version 2 added the broker epoch at the end.
+const VERSION: u8 = 2;
 const HEADER_BYTES: usize = 13;
 /// About 5 million partitions.
 const FILE_BYTES_MAX: u64 = 256 << 20;
@@ -53,6 +54,8 @@ pub struct LastRun {
     pub was_clean: bool,
     /// Whether the page cache it wrote to is still there: it died, but the machine did not.
     pub is_page_cache_kept: bool,
+    /// The registration under which everything was written that is here, if nothing of it can be lost (KIP-966).
+    pub broker_epoch: Option<BrokerEpoch>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -60,6 +63,8 @@ struct Content {
     is_clean: bool,
     page_cache_id: String,
     points: BTreeMap<TopicPartition, RecoveryPoint>,
+    /// The last registration of this directory's broker since when nothing was lost.
+    broker_epoch: Option<BrokerEpoch>,
 }
 
 /// The recovery points of a data directory. Shared by its logs; a leaf lock.
@@ -87,10 +92,16 @@ impl RecoveryPoints {
         let path = dir.join(RECOVERY_POINTS_FILE);
         let mut content = read_content(&*disk, &path)?;
         let page_cache_id = disk.page_cache_id().map_err(LogError::io("identify the boot of", dir))?;
-        let last_run = LastRun {
+        let mut last_run = LastRun {
             was_clean: content.is_clean,
             is_page_cache_kept: !page_cache_id.is_empty() && page_cache_id == content.page_cache_id,
+            broker_epoch: content.broker_epoch,
         };
+        let is_complete = guard!(LostTailEndsLife, last_run.was_clean || last_run.is_page_cache_kept);
+        if !is_complete {
+            // What was not flushed may be gone, and stays gone however this process ends.
+            (content.broker_epoch, last_run.broker_epoch) = (None, None);
+        }
         let needs_recovery =
             planted!(PageCacheAfterRecovery, false, !content.is_clean && !last_run.is_page_cache_kept);
         content.is_clean = false;
@@ -118,6 +129,15 @@ impl RecoveryPoints {
     /// which the next start must not take for corruption.
     pub fn logs_are_recovered(&self) {
         lock(&self.content).page_cache_id.clone_from(&self.page_cache_id);
+    }
+
+    /// Remembers the registration of the process that writes here from now on. On the device once this returns; a
+    /// process that dies before has stopped uncleanly.
+    pub fn remember_broker_epoch(&self, epoch: BrokerEpoch) -> Result<(), LogError> {
+        if lock(&self.content).broker_epoch.replace(epoch) == Some(epoch) {
+            return Ok(());
+        }
+        self.write()
     }
 
     /// What is known of a log; `None` if it was made after the last write.
@@ -232,13 +252,17 @@ fn decode(bytes: &[u8]) -> Result<Content, &'static str> {
     if header[..8] != MAGIC[..] {
         return Err("the file is of another kind");
     }
-    if header[8] != VERSION {
+    if !matches!(header[8], 1 | VERSION) {
         return Err("the file is of another version");
     }
     if header[9..] != crc32c(body).to_be_bytes() {
         return Err("the checksum does not match");
     }
-    postcard::from_bytes(body).map_err(|_| "the content does not parse")
+    let content = match header[8] {
+        1 => postcard::from_bytes(&[body, &[0]].concat()),
+        _ => postcard::from_bytes(body),
+    };
+    content.map_err(|_| "the content does not parse")
 }
 
 /// A panic elsewhere while the lock was held leaves the map whole.
@@ -280,6 +304,37 @@ mod tests {
         assert!(last.was_clean);
         let (_, last) = RecoveryPoints::open(disk, dir.path()).unwrap();
         assert!(!last.was_clean);
+    }
+
+    #[test]
+    fn a_life_is_remembered_until_something_may_be_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        RecoveryPoints::create(disk.clone(), dir.path()).unwrap();
+        let open = || RecoveryPoints::open(disk.clone(), dir.path()).unwrap();
+        let (points, last) = open();
+        assert_eq!(last.broker_epoch, None);
+        points.remember_broker_epoch(BrokerEpoch(7)).unwrap();
+        let (points, last) = open();
+        assert_eq!(last.broker_epoch, Some(BrokerEpoch(7)), "the process died, the machine did not");
+        points.write_clean().unwrap();
+        assert_eq!(open().1.broker_epoch, Some(BrokerEpoch(7)));
+
+        // The machine died: its next boot has another page cache.
+        lock(&points.content).page_cache_id = "another boot".to_owned();
+        points.write().unwrap();
+        assert_eq!(open().1.broker_epoch, None);
+        assert_eq!(open().1.broker_epoch, None, "what is lost does not come back");
+    }
+
+    #[test]
+    fn files_of_version_1_are_read() {
+        let mut old = encode(&Content { is_clean: true, ..Content::default() });
+        assert_eq!(old.pop(), Some(0), "no broker epoch");
+        old[8] = 1;
+        let crc = crc32c(&old[HEADER_BYTES..]).to_be_bytes();
+        old[9..HEADER_BYTES].copy_from_slice(&crc);
+        assert!(decode(&old).is_ok_and(|content| content.is_clean && content.broker_epoch.is_none()));
     }
 
     #[test]

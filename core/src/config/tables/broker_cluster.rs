@@ -12,17 +12,17 @@ definitions! {
     "alter.log.dirs.replication.quota.window.size.seconds", Int, Some("1"),
         Valid::AtLeast(1), Low, ReadOnly, Accepted,
         "The time span of each sample for alter log dirs replication quotas.";
-    "auto.leader.rebalance.enable", Boolean, Some("true"), Valid::Any, High, ReadOnly, Accepted,
+    "auto.leader.rebalance.enable", Boolean, Some("true"), Valid::Any, High, ReadOnly, Implemented,
         "Enables auto leader balancing.";
-    "broker.heartbeat.interval.ms", Int, Some("2000"), Valid::Any, Medium, ReadOnly, Accepted,
+    "broker.heartbeat.interval.ms", Int, Some("300"), Valid::Any, Medium, ReadOnly, Implemented,
         "The length of time in milliseconds between broker heartbeats.";
     "broker.id", Int, Some("-1"), Valid::Any, High, ReadOnly, Implemented,
         "The broker id for this server.";
     "broker.rack", String, None, Valid::Any, Medium, ReadOnly, Implemented,
         "Rack of the broker.";
-    "broker.session.timeout.ms", Int, Some("9000"), Valid::Any, Medium, ReadOnly, Accepted,
+    "broker.session.timeout.ms", Int, Some("1800"), Valid::Any, Medium, ReadOnly, Implemented,
         "The length of time in milliseconds that a broker lease lasts if no heartbeats are made.";
-    "controlled.shutdown.enable", Boolean, Some("true"), Valid::Any, Medium, ReadOnly, Accepted,
+    "controlled.shutdown.enable", Boolean, Some("true"), Valid::Any, Medium, ReadOnly, Implemented,
         "Enable controlled shutdown of the server.";
     "controller.listener.names", List, Some("CONTROLLER"), Valid::Any, High, ReadOnly, Implemented,
         "A comma-separated list of the names of the listeners used by the controller.";
@@ -91,7 +91,7 @@ definitions! {
         "The maximum size of a single metadata log file, only for testing.";
     "internal.metadata.max.batch.size.in.bytes", Int, Some("8388608"), Valid::Any, Low, ReadOnly, Accepted,
         "The largest record batch size allowed in the metadata log, only for testing.";
-    "leader.imbalance.check.interval.seconds", Long, Some("300"), Valid::AtLeast(1), High, ReadOnly, Accepted,
+    "leader.imbalance.check.interval.seconds", Long, Some("300"), Valid::AtLeast(1), High, ReadOnly, Implemented,
         "The frequency with which the partition rebalance check is triggered by the controller.";
     "leader.replication.throttled.rate", Long, Some("9223372036854775807"),
         Valid::AtLeast(0), Medium, ClusterWide, Accepted,

@@ -147,7 +147,7 @@ definitions! {
          passing.";
     "producer.id.expiration.ms", Int, Some("86400000"), Valid::AtLeast(1), Low, ClusterWide, Implemented,
         "The time in ms that a topic partition leader will wait before expiring producer IDs.";
-    "unclean.leader.election.enable", Boolean, Some("false"), Valid::Any, High, ClusterWide, Accepted,
+    "unclean.leader.election.enable", Boolean, Some("false"), Valid::Any, High, ClusterWide, Implemented,
         "Whether a replica outside the ISR may be elected leader as a last resort, although acknowledged \
          records may be lost.";
     "unclean.leader.election.interval.ms", Long, Some("300000"),

@@ -90,7 +90,7 @@ definitions! {
     "segment.ms", Long, Some("604800000"), Valid::AtLeast(1), Medium, ClusterWide, Implemented,
         "The age at which a segment of the log is closed although it is not full, so that retention and \
          compaction can reach it.";
-    "unclean.leader.election.enable", Boolean, Some("false"), Valid::Any, Medium, ClusterWide, Accepted,
+    "unclean.leader.election.enable", Boolean, Some("false"), Valid::Any, Medium, ClusterWide, Implemented,
         "Whether a replica outside the ISR may be elected leader as a last resort, although acknowledged \
          records may be lost.";
 }

@@ -24,13 +24,6 @@ pub struct Imbalance {
     pub elsewhere: usize,
 }
 
-impl Imbalance {
-    /// In percent of those that it should lead.
-    pub const fn percent(self) -> usize {
-        if self.preferred == 0 { 0 } else { self.elsewhere * 100 / self.preferred }
-    }
-}
-
 /// The imbalance of each broker.
 pub fn leader_imbalance(image: &MetadataImage) -> BTreeMap<BrokerId, Imbalance> {
     let mut brokers: BTreeMap<BrokerId, Imbalance> = BTreeMap::new();
@@ -127,20 +120,14 @@ impl Controller {
         }
     }
 
-    /// Plans that preferred leaders lead again (`auto.leader.rebalance.enable`), those of brokers that lack more than
-    /// `imbalance_percent_max` of theirs; answers how many partitions move.
-    pub fn plan_rebalance_leaders(
-        &self,
-        context: PlanContext<'_>,
-        imbalance_percent_max: usize,
-    ) -> Plan<usize> {
+    /// Plans that preferred leaders lead again (`auto.leader.rebalance.enable`), wherever they can; answers how
+    /// many partitions move.
+    pub fn plan_rebalance_leaders(&self, context: PlanContext<'_>) -> Plan<usize> {
         let brokers = BrokersAfter::new(&self.latest);
         let lacking: BTreeSet<BrokerId> = leader_imbalance(&self.latest)
             .into_iter()
             .filter(|(id, imbalance)| {
-                brokers.is_active(*id)
-                    && !brokers.drained.contains(id)
-                    && imbalance.percent() > imbalance_percent_max
+                brokers.is_active(*id) && !brokers.drained.contains(id) && imbalance.elsewhere > 0
             })
             .map(|(id, _)| id)
             .collect();
