@@ -35,6 +35,16 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     ) -> Poll<io::Result<usize>> {
         Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
     }
+
+    /// Writes `buf`, which a file sent by [`Stream::poll_send_file`] follows at once: the stream may wait for that
+    /// before it wakes the peer.
+    fn poll_write_before_file(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write(cx, buf)
+    }
 }
 
 impl Stream for TcpStream {

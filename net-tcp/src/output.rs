@@ -188,9 +188,7 @@ impl Output {
                 Source::File { part, pos } if *pos >= part.len() => {
                     self.sources.pop_front();
                 }
-                Source::File { part, pos }
-                    if part.len() - *pos >= SENT_FILE_BYTES_MIN && stream.sends_files(&**part) =>
-                {
+                Source::File { part, pos } if is_sent(stream, &**part, *pos) => {
                     if self.stage.is_empty() {
                         self.stage.push_back(Segment::File { part: part.clone(), pos: *pos });
                         self.sources.pop_front();
@@ -293,9 +291,17 @@ impl Output {
                 }
                 stream.poll_write_vectored(cx, &slices[..count])
             }
+            Some(segment) if self.is_sent_file_next(&*stream) => {
+                stream.poll_write_before_file(cx, self.memory(segment))
+            }
             Some(segment) => stream.poll_write(cx, self.memory(segment)),
             None => unreachable!("the stage was filled before"),
         }
+    }
+
+    /// Whether a file that the stream sends by itself follows what is staged.
+    fn is_sent_file_next<S: Stream>(&self, stream: &S) -> bool {
+        matches!(self.sources.front(), Some(Source::File { part, pos }) if is_sent(stream, &**part, *pos))
     }
 
     fn memory<'a>(&'a self, segment: &'a Segment) -> &'a [u8] {
@@ -336,6 +342,11 @@ impl Output {
             }
         }
     }
+}
+
+/// Whether the stream is to send the rest of a file by itself.
+fn is_sent<S: Stream>(stream: &S, part: &dyn FilePart, pos: u64) -> bool {
+    part.len() - pos >= SENT_FILE_BYTES_MIN && stream.sends_files(part)
 }
 
 impl Drop for Output {

@@ -29,6 +29,8 @@ pub mod producer_ids;
 pub mod registration;
 pub mod registry;
 pub mod replication;
+#[cfg(not(madsim))]
+pub mod sendfile;
 pub mod settings;
 pub mod throttle;
 pub mod timers;

@@ -156,6 +156,32 @@ pub fn send_file(socket: BorrowedFd<'_>, file: BorrowedFd<'_>, from: u64, len: u
     check_size(|| unsafe { libc::sendfile(socket.as_raw_fd(), file.as_raw_fd(), &mut from, len) })
 }
 
+/// Writes to a socket whose next bytes follow at once: the kernel waits for them before it sends a packet that is not
+/// full. `WouldBlock` if the socket is full.
+#[cfg(target_os = "linux")]
+pub fn send_before_more(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    let flags = libc::MSG_MORE | libc::MSG_NOSIGNAL;
+    // SAFETY: `bytes` is live and has the length given.
+    check_size(|| unsafe { libc::send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) })
+}
+
+/// Elsewhere than on Linux files are read and written.
+#[cfg(not(target_os = "linux"))]
+pub fn send_file(
+    _socket: BorrowedFd<'_>,
+    _file: BorrowedFd<'_>,
+    _from: u64,
+    _len: usize,
+) -> io::Result<usize> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Elsewhere than on Linux nothing is told of what follows.
+#[cfg(not(target_os = "linux"))]
+pub fn send_before_more(_socket: BorrowedFd<'_>, _bytes: &[u8]) -> io::Result<usize> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 fn offset(value: u64) -> io::Result<libc::off_t> {
     libc::off_t::try_from(value).map_err(|_| io::ErrorKind::InvalidInput.into())
 }

@@ -19,7 +19,7 @@ mod responder;
 mod topics;
 mod transactions;
 
-pub use fetch::FetchHub;
+pub use fetch::{FetchHub, RegionPart};
 pub use responder::Responder;
 
 use crate::node::Node;

@@ -10,6 +10,7 @@ use crate::config::{HostPort, Listener, Loader, NodeConfig};
 use crate::disk::RealDisk;
 use crate::meta_store::{MetaStore, MetaStoreError, SledMeta};
 use crate::node::{NodeSetup, Platform};
+use crate::sendfile::SendfileListen;
 use clap::{Args, ValueEnum};
 use highwater_core::metadata::Endpoint;
 use highwater_core::transport::{PEER_LISTENER, PeerAddress};
@@ -335,7 +336,7 @@ fn files_for_logs(open_files: u64) -> usize {
     usize::try_from(open_files / 2).unwrap_or(usize::MAX).clamp(64, 16_384)
 }
 
-async fn bind_all(config: &NodeConfig) -> Result<(Vec<(String, TcpListen)>, Vec<Endpoint>), CliError> {
+async fn bind_all(config: &NodeConfig) -> Result<(Vec<(String, SendfileListen)>, Vec<Endpoint>), CliError> {
     let buffer = |bytes: i32| usize::try_from(bytes).ok();
     let options = SocketOptions {
         send_buffer_bytes: buffer(config.broker.socket_send_buffer_bytes),
@@ -348,7 +349,7 @@ async fn bind_all(config: &NodeConfig) -> Result<(Vec<(String, TcpListen)>, Vec<
         let bound = bind(&listener.name, &listener.bind, options).await?;
         let address = bound.local_addr().map_err(|error| CliError::new(error.to_string()))?;
         endpoints.push(endpoint(listener, address));
-        listeners.push((listener.name.clone(), bound));
+        listeners.push((listener.name.clone(), SendfileListen(bound)));
     }
     Ok((listeners, endpoints))
 }

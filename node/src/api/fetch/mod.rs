@@ -15,6 +15,7 @@ mod response;
 
 pub use hub::FetchHub;
 pub(super) use pending::Pending;
+pub use response::RegionPart;
 
 use super::Call;
 use highwater_core::fetch::{Begun, FetchPartition, SessionRequest, TopicKey};

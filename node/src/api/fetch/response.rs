@@ -44,7 +44,7 @@ impl Piece for FetchPiece {
 
 /// A stretch of a segment file that the connection reads when its peer can take it.
 #[derive(Debug)]
-struct RegionPart(FileRegion);
+pub struct RegionPart(pub FileRegion);
 
 impl FilePart for RegionPart {
     fn len(&self) -> u64 {
