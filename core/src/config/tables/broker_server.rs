@@ -101,12 +101,12 @@ definitions! {
         "The amount of time the client will wait for the socket connection to be established.";
     "socket.listen.backlog.size", Int, Some("50"), Valid::AtLeast(1), Medium, ReadOnly, Accepted,
         "The maximum number of pending connections on the socket.";
-    "socket.receive.buffer.bytes", Int, Some("102400"), Valid::Any, High, ReadOnly, Implemented,
-        "The SO_RCVBUF buffer of the socket server sockets.";
+    "socket.receive.buffer.bytes", Int, Some("1048576"), Valid::Any, High, ReadOnly, Implemented,
+        "The SO_RCVBUF buffer of the socket server sockets. -1 leaves it to the operating system.";
     "socket.request.max.bytes", Int, Some("104857600"), Valid::AtLeast(1), High, ReadOnly, Implemented,
         "The maximum number of bytes in a socket request.";
     "socket.send.buffer.bytes", Int, Some("102400"), Valid::Any, High, ReadOnly, Implemented,
-        "The SO_SNDBUF buffer of the socket server sockets.";
+        "The SO_SNDBUF buffer of the socket server sockets. -1 leaves it to the operating system.";
     "telemetry.max.bytes", Int, Some("1048576"), Valid::AtLeast(1), Low, ReadOnly, Accepted,
         "The maximum size (after compression if compression is used) of telemetry metrics pushed from a \
          client to the broker.";
