@@ -29,6 +29,8 @@ const ENTRY_BYTES: usize = 32;
 
 /// How many entries wait in memory before they are written: a page of the file.
 const UNSAVED_MAX: usize = 128;
+/// How many saved entries are read at once when a search has come down to so few.
+const READ_MAX: usize = 64;
 
 /// What distinguishes this segment from every other, and from an earlier file of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -498,7 +500,7 @@ impl Index {
             return (self.saved + in_memory, u64::from(self.unsaved[in_memory - 1].position));
         }
         let (mut low, mut high, mut position) = (0, self.saved, 0);
-        while low < high {
+        while high - low > READ_MAX {
             let middle = low + (high - low) / 2;
             match self.saved_entry(middle) {
                 Ok(entry) if is_before(&entry) => {
@@ -508,13 +510,28 @@ impl Index {
                 _ => high = middle,
             }
         }
-        (low, position)
+        let mut bytes = [0; READ_MAX * ENTRY_BYTES];
+        let bytes = &mut bytes[..(high - low) * ENTRY_BYTES];
+        if self.read_saved(low, bytes).is_err() {
+            return (low, position);
+        }
+        let (entries, _) = bytes.as_chunks::<ENTRY_BYTES>();
+        let before = |bytes: &[u8; ENTRY_BYTES]| IndexEntry::decode(bytes, self.seed).filter(&is_before);
+        let count = entries.partition_point(|bytes| before(bytes).is_some());
+        match count.checked_sub(1).and_then(|last| before(&entries[last])) {
+            Some(last) => (low + count, u64::from(last.position)),
+            None => (low, position),
+        }
+    }
+
+    fn read_saved(&self, first: usize, bytes: &mut [u8]) -> io::Result<()> {
+        let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        file.read_exact_at(bytes, (HEADER_BYTES + first * ENTRY_BYTES) as u64)
     }
 
     fn saved_entry(&self, number: usize) -> io::Result<IndexEntry> {
-        let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
         let mut bytes = [0; ENTRY_BYTES];
-        file.read_exact_at(&mut bytes, (HEADER_BYTES + number * ENTRY_BYTES) as u64)?;
+        self.read_saved(number, &mut bytes)?;
         IndexEntry::decode(&bytes, self.seed).ok_or(io::ErrorKind::InvalidData.into())
     }
 }
