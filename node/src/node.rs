@@ -6,7 +6,9 @@
 use crate::api::FetchHub;
 use crate::background::{self, Running};
 use crate::clock::Clock;
-use crate::controller::{ControllerCell, MetadataError, StartingController};
+use crate::controller::{
+    ControllerCell, ControllerSetup, InitialController, MetadataError, StartingController,
+};
 use crate::counters::Counters;
 use crate::disk::Disk;
 use crate::flusher::Flusher;
@@ -24,10 +26,11 @@ use crate::throttle::Throttles;
 use crate::timers::Timers;
 use highwater_core::config::{BrokerConfig, ConfigMap, Layers};
 use highwater_core::fetch::SessionsLimits;
-use highwater_core::ids::{BrokerEpoch, BrokerId};
+use highwater_core::ids::{BrokerEpoch, BrokerId, DirectoryId};
 use highwater_core::metadata::peer::RegisterBroker;
 use highwater_core::metadata::{Asker, Endpoint, MetadataImage, PlanContext, Registration};
 use highwater_core::registration::LifecycleConfig;
+use highwater_core::time::Now;
 use highwater_core::transport::{LocalPeer, PEER_LISTENER, PeerAddress, PeerIdentity};
 use highwater_protocol::Features;
 use std::fmt;
@@ -46,6 +49,9 @@ pub struct NodeSetup {
     pub data_dir: PathBuf,
     /// The cluster's id if it is given, for a new directory to take and an old one to have.
     pub cluster_id: Option<String>,
+    /// The controllers of the cluster that this node founds or joins (KIP-853); none if it founds one alone, or knows
+    /// them from its log.
+    pub initial_controllers: Vec<InitialController>,
     /// What file, environment and command line say.
     pub fixed: ConfigMap,
     /// How clients reach it, by listener, with the ports that were really bound.
@@ -171,9 +177,17 @@ impl Node {
         let layers_now = broker_config_of(&config.fixed);
         let data_dir = open_data_dir(&config, &platform.disk, &layers_now)?;
         let meta_store = (platform.open_meta_store)(data_dir.path()).map_err(StartError::MetaStore)?;
-        let mut starting = StartingController::open(&data_dir, now.wall)?;
-        let beginning = begin(&config, &data_dir, &mut starting, now.wall)?;
         let random = u64::from_le_bytes(config.seed[..8].try_into().expect("eight bytes"));
+        let mut starting = StartingController::open(ControllerSetup {
+            node_id: config.node_id,
+            data_dir: &data_dir,
+            initial_controllers: &config.initial_controllers,
+            peer_endpoints: peer_endpoint(&config).into_iter().collect(),
+            config: crate::settings::quorum_config(&config.fixed),
+            seed: random,
+            now,
+        })?;
+        let beginning = begin(&config, &data_dir, &mut starting, now)?;
         let peers = open_peers(&config, &data_dir, platform.open_peers, &platform.control, random);
         let shell = Arc::new(Shell {
             replication: Replication::new(clock, peers.clone()),
@@ -232,7 +246,13 @@ impl Node {
             background::start("hw-jobs", shell.jobs.clone(), shell.jobs.bell()),
             background::start("hw-housekeeper", housekeeper, shell.rolled.bell()),
         ];
-        self.workers.lock().unwrap_or_else(PoisonError::into_inner).extend(running);
+        let quorum = self.controller.start(&self.config.initial_controllers);
+        let quorum_bell = quorum.bell().clone();
+        let quorum = background::start("hw-quorum", quorum, &quorum_bell);
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.extend(running);
+        workers.push(quorum);
+        drop(workers);
         let (timers, control_timers) = (shell.timers.clone(), shell.control_timers.clone());
         let tasks = [
             tokio::spawn(async move { timers.run().await }),
@@ -381,8 +401,25 @@ impl Node {
 
     /// Who answers from the image to a client of this listener.
     pub fn asker<'a>(&'a self, listener: &'a str) -> Asker<'a> {
-        let node = self.config.node_id;
-        Asker { listener, node, fixed: &self.config.fixed, controller: Some(node) }
+        let (node, controller) = (self.config.node_id, self.controller.active_controller());
+        Asker { listener, node, fixed: &self.config.fixed, controller }
+    }
+
+    /// This node has become the active controller. The first one founds the cluster.
+    pub(crate) fn elected(&self) {
+        let cluster_id = self.data_dir.cluster_id().unwrap_or_else(|| new_cluster_id(&self.config.seed));
+        self.controller.submit(move |controller| controller.plan_cluster(&cluster_id), |_| {});
+        for (name, level) in crate::features::FINALIZED {
+            self.controller.submit(move |controller| controller.plan_feature(name, *level), |_| {});
+        }
+    }
+
+    /// The metadata say which cluster this is.
+    pub(crate) fn join_cluster(&self, cluster_id: &str) {
+        match self.data_dir.join_cluster(cluster_id) {
+            Ok(()) => self.shell.peers.transport().set_cluster_id(cluster_id),
+            Err(error) => self.halt(error.to_string()),
+        }
     }
 
     /// The features that ApiVersions tells of (KIP-584).
@@ -468,6 +505,7 @@ impl Node {
         for partition in self.registry.all() {
             partition.resign();
         }
+        self.controller.resign();
         self.shell.peers.transport().stop();
         for worker in self.workers.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             worker.stop();
@@ -498,18 +536,40 @@ fn open_data_dir(
     broker: &BrokerConfig,
 ) -> Result<DataDir, DataDirError> {
     let context = LogContext { disk: disk.clone(), files: OpenFiles::new(config.open_files_max) };
-    let mut id = [0; 16];
-    id.copy_from_slice(&config.seed[16..]);
+    let founds = config.initial_controllers.is_empty();
     DataDir::open(
         context,
         &DataDirConfig {
             path: config.data_dir.clone(),
             node_id: config.node_id,
             cluster_id: config.cluster_id.clone(),
-            cluster_id_if_new: highwater_core::ids::TopicId(id).to_string(),
+            cluster_id_if_new: founds.then(|| new_cluster_id(&config.seed)),
+            directory_id_if_new: directory_id_of(&config.seed),
             available_bytes_min: u64::try_from(broker.disk_free_bytes_min).unwrap_or(0),
         },
     )
+}
+
+/// The id of a cluster that is founded in this run.
+fn new_cluster_id(seed: &[u8; 32]) -> String {
+    let mut id = [0; 16];
+    id.copy_from_slice(&seed[16..]);
+    highwater_core::ids::TopicId(id).to_string()
+}
+
+/// Where other nodes reach this one.
+fn peer_endpoint(config: &NodeSetup) -> Option<Endpoint> {
+    let PeerAddress { host, port } = config.peer_address.clone()?;
+    Some(Endpoint { listener: PEER_LISTENER.to_owned(), host, port })
+}
+
+/// The id of a data directory that is made in this run.
+fn directory_id_of(seed: &[u8; 32]) -> DirectoryId {
+    let mut id = [0; 16];
+    for (at, byte) in id.iter_mut().enumerate() {
+        *byte = seed[at].rotate_left(3) ^ seed[31 - at] ^ 0x5a;
+    }
+    DirectoryId(id)
 }
 
 /// Opens the door to other nodes.
@@ -522,8 +582,9 @@ fn open_peers(
 ) -> Arc<Peers> {
     let mut incarnation = [0; 16];
     incarnation.copy_from_slice(&config.seed[..16]);
-    let identity = PeerIdentity { id: config.node_id, incarnation, directory_id: [0; 16] };
-    let local = LocalPeer { identity, cluster_id: Some(data_dir.cluster_id().to_owned()) };
+    let directory_id = data_dir.directory_id().0;
+    let identity = PeerIdentity { id: config.node_id, incarnation, directory_id };
+    let local = LocalPeer { identity, cluster_id: data_dir.cluster_id() };
     Peers::open(open, local, control.clone(), tokio::runtime::Handle::current(), random)
 }
 
@@ -544,39 +605,51 @@ fn begin(
     config: &NodeSetup,
     data_dir: &DataDir,
     starting: &mut StartingController,
-    now: highwater_core::time::Timestamp,
+    now: Now,
 ) -> Result<Beginning, MetadataError> {
-    let cluster_id = data_dir.cluster_id().to_owned();
-    starting.append(now, |controller| controller.plan_cluster(&cluster_id))?;
-    for (name, level) in crate::features::FINALIZED {
-        starting.append(now, |controller| controller.plan_feature(name, *level))?;
-    }
     let rack = broker_config_of(&config.fixed).rack;
     let mut incarnation = [0; 16];
     incarnation.copy_from_slice(&config.seed[..16]);
     let before = starting.image().broker(config.node_id).map(|registration| registration.epoch);
     let mut endpoints = config.endpoints.clone();
-    if let Some(PeerAddress { host, port }) = config.peer_address.clone() {
-        endpoints.push(Endpoint { listener: PEER_LISTENER.to_owned(), host, port });
-    }
+    endpoints.extend(peer_endpoint(config));
     let announced = RegisterBroker {
-        directory_id: [0; 16],
+        directory_id: data_dir.directory_id().0,
         endpoints,
         rack,
         features: crate::features::supported(),
         // A directory of a release without broker epochs tells only whether it was closed in order.
         clean_stop_of: data_dir.last_run().broker_epoch.or(before).filter(|_| data_dir.last_run().was_clean),
     };
+    // A node alone is registered in the flush that its start needs anyway; others ask the active controller.
     let registration = Registration { id: config.node_id, incarnation, announced: announced.clone() };
-    let epoch = starting.append(now, |controller| controller.plan_register_only_broker(&registration))?;
-    starting.commit(data_dir)?;
-    Ok(Beginning {
-        id: config.node_id,
-        incarnation,
-        announced,
-        config: lifecycle_config(&broker_config_of(&config.fixed)),
-        epoch: Some(epoch),
-    })
+    let epoch = match starting.is_leading() {
+        true => Some(register(config, data_dir, starting, now, &registration)?),
+        false => None,
+    };
+    let config = lifecycle_config(&broker_config_of(&config.fixed));
+    Ok(Beginning { id: registration.id, incarnation, announced, config, epoch })
+}
+
+/// Founds the cluster, if that is still to be done, and registers its only voter.
+fn register(
+    config: &NodeSetup,
+    data_dir: &DataDir,
+    starting: &mut StartingController,
+    now: Now,
+    registration: &Registration,
+) -> Result<BrokerEpoch, MetadataError> {
+    let cluster_id = data_dir.cluster_id().unwrap_or_else(|| new_cluster_id(&config.seed));
+    starting.append(now, |controller| controller.plan_cluster(&cluster_id))?;
+    for (name, level) in crate::features::FINALIZED {
+        starting.append(now, |controller| controller.plan_feature(name, *level))?;
+    }
+    let epoch = starting.append(now, |controller| controller.plan_register_only_broker(registration))?;
+    starting.commit(data_dir, now)?;
+    if data_dir.cluster_id().is_none() {
+        data_dir.join_cluster(&cluster_id).map_err(MetadataError::DataDir)?;
+    }
+    Ok(epoch)
 }
 
 /// How long a clean stop waits for clients to be answered.

@@ -9,8 +9,11 @@ use crate::registry::Entry;
 use highwater_core::coordinator::CoordinatorShard;
 use highwater_core::coordinator::group::{DeletedTopic, GroupCoordinator};
 use highwater_core::ids::{BrokerId, TopicId, TopicPartition};
-use highwater_core::metadata::{Committed, ConfigResource, MetadataImage, PartitionState, Record, Topic};
+use highwater_core::metadata::{
+    BrokerRegistration, Committed, ConfigResource, MetadataImage, PartitionState, Record, Topic,
+};
 use highwater_core::replica::Leadership;
+use highwater_core::transport::PEER_LISTENER;
 use highwater_protocol::Uuid;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,7 +31,10 @@ impl Node {
     pub(crate) fn open_partitions(&self) -> Result<(), LogError> {
         let image = self.image();
         let begun = self.clock().mono();
-        self.sweep(&image)?;
+        // An image that is not complete would call logs strays that are none.
+        if self.controller().is_active() {
+            self.sweep(&image)?;
+        }
         let mut sum = OpenedSum::default();
         for topic in image.topics() {
             self.open_topic(&image, topic, &mut sum);
@@ -187,6 +193,7 @@ impl Node {
         let mut roles = RolesSum::default();
         for record in &committed.records {
             match record {
+                Record::Cluster { id } => self.join_cluster(id),
                 Record::Partition { partition, .. } => {
                     opened.insert(partition.topic_id);
                 }
@@ -204,9 +211,11 @@ impl Node {
                     are_settings_changed = true;
                 }
                 Record::ClientQuota { .. } => are_quotas_changed = true,
-                Record::RegisterBroker { id, .. } | Record::BrokerChange { id, .. } => {
+                Record::RegisterBroker { id, registration } => {
                     is_registration_changed |= *id == self.id();
+                    self.follow_voter(*id, registration);
                 }
+                Record::BrokerChange { id, .. } => is_registration_changed |= *id == self.id(),
                 _ => {}
             }
         }
@@ -239,6 +248,13 @@ impl Node {
         self.remove_topics(&before, &removed);
         self.desk().applied(&before, committed);
         self.membership().applied(&committed.image);
+    }
+
+    /// A broker has registered: if it votes, the voters' record follows its address.
+    fn follow_voter(&self, id: BrokerId, registration: &BrokerRegistration) {
+        if let Some(endpoint) = registration.endpoint(PEER_LISTENER) {
+            self.controller().voter_is_at(id, vec![endpoint.clone()]);
+        }
     }
 
     fn configure_topic(&self, image: &MetadataImage, id: TopicId) {

@@ -4,16 +4,34 @@
 
 use crate::log::LogConfig;
 use highwater_core::batch::{self, Rules};
-use highwater_core::config::{BrokerConfig, TopicConfig};
+use highwater_core::config::{BrokerConfig, ConfigMap, TopicConfig};
 use highwater_core::coordinator::ShardConfig;
 use highwater_core::coordinator::group::GroupConfig;
 use highwater_core::ids::TopicPartition;
+use highwater_core::quorum::QuorumConfig;
 use highwater_core::replica;
 use highwater_core::time::Timestamp;
 use std::time::Duration;
 
 /// What one segment reserves ahead once it has grown; a node's budget bounds the sum.
 const PREALLOCATE_BYTES: u32 = 16 << 20;
+
+/// The time-outs of the metadata quorum, which only file, environment and command line can set.
+pub fn quorum_config(fixed: &ConfigMap) -> QuorumConfig {
+    let defaults = QuorumConfig::default();
+    let millis = |name: &str, default: Duration| {
+        let set = fixed.get(name).and_then(|value| value.trim().parse().ok());
+        set.filter(|ms| *ms > 0).map_or(default, Duration::from_millis)
+    };
+    let fetch_timeout = millis("controller.quorum.fetch.timeout.ms", defaults.fetch_timeout);
+    QuorumConfig {
+        election_timeout: millis("controller.quorum.election.timeout.ms", defaults.election_timeout),
+        fetch_timeout,
+        // Answers are signs of life: several must fit the time after which a leader counts as lost.
+        fetch_wait_max: defaults.fetch_wait_max.min(fetch_timeout / 5),
+        ..defaults
+    }
+}
 
 /// The rules for batches of a request of this version that arrive now.
 pub fn batch_rules(topic: &TopicConfig, now: Timestamp, produce_version: i16) -> Rules {

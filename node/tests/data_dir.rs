@@ -2,7 +2,7 @@
 
 use highwater::disk::RealDisk;
 use highwater::log::{DataDir, DataDirConfig, DataDirError, LogContext, OpenFiles};
-use highwater_core::ids::BrokerId;
+use highwater_core::ids::{BrokerId, DirectoryId};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +11,8 @@ fn config(path: &Path) -> DataDirConfig {
         path: path.to_owned(),
         node_id: BrokerId(1),
         cluster_id: None,
-        cluster_id_if_new: "first-cluster".to_owned(),
+        cluster_id_if_new: Some("first-cluster".to_owned()),
+        directory_id_if_new: DirectoryId([7; 16]),
         available_bytes_min: 0,
     }
 }
@@ -28,9 +29,37 @@ fn message(config: &DataDirConfig) -> String {
 fn a_directory_is_made_with_those_above_it_and_keeps_its_cluster() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("deep/down");
-    assert_eq!(open(&config(&path)).unwrap().cluster_id(), "first-cluster");
-    let again = DataDirConfig { cluster_id_if_new: "other".to_owned(), ..config(&path) };
-    assert_eq!(open(&again).unwrap().cluster_id(), "first-cluster");
+    assert_eq!(open(&config(&path)).unwrap().cluster_id().as_deref(), Some("first-cluster"));
+    let again = DataDirConfig { cluster_id_if_new: Some("other".to_owned()), ..config(&path) };
+    assert_eq!(open(&again).unwrap().cluster_id().as_deref(), Some("first-cluster"));
+}
+
+#[test]
+fn a_directory_has_an_id_of_its_own_and_one_of_an_older_release_gets_one() {
+    let root = tempfile::tempdir().unwrap();
+    assert_eq!(open(&config(root.path())).unwrap().directory_id(), DirectoryId([7; 16]));
+    let other = DataDirConfig { directory_id_if_new: DirectoryId([8; 16]), ..config(root.path()) };
+    assert_eq!(open(&other).unwrap().directory_id(), DirectoryId([7; 16]), "it keeps the id");
+
+    let path = root.path().join("meta.properties");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("directory.id")).collect();
+    std::fs::write(&path, lines.join("\n")).unwrap();
+    assert_eq!(open(&other).unwrap().directory_id(), DirectoryId([8; 16]));
+    assert_eq!(open(&config(root.path())).unwrap().directory_id(), DirectoryId([8; 16]), "it is stored");
+}
+
+#[test]
+fn a_directory_without_a_cluster_learns_it_once() {
+    let root = tempfile::tempdir().unwrap();
+    let joining = DataDirConfig { cluster_id_if_new: None, ..config(root.path()) };
+    let dir = open(&joining).unwrap();
+    assert_eq!(dir.cluster_id(), None);
+    dir.join_cluster("found").unwrap();
+    dir.join_cluster("found").unwrap();
+    assert!(dir.join_cluster("other").is_err());
+    drop(dir);
+    assert_eq!(open(&joining).unwrap().cluster_id().as_deref(), Some("found"));
 }
 
 #[test]

@@ -6,7 +6,9 @@ use highwater::log::{
     DataDir, DataDirConfig, FlushScope, Log, LogConfig, LogContext, LogError, OpenFiles, RecoveryReport,
 };
 use highwater_core::batch::{Builder, Codec, StampedBatch, records, stamp};
-use highwater_core::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition};
+use highwater_core::ids::{
+    BrokerId, DirectoryId, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition,
+};
 use highwater_core::time::Timestamp;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,7 +39,8 @@ impl House {
             path: self.root.path().join("data"),
             node_id: BrokerId(1),
             cluster_id: None,
-            cluster_id_if_new: "cluster-of-the-test".to_owned(),
+            cluster_id_if_new: Some("cluster-of-the-test".to_owned()),
+            directory_id_if_new: DirectoryId([7; 16]),
             available_bytes_min: 0,
         }
     }
@@ -526,7 +529,8 @@ fn many_logs_live_with_few_descriptors() {
         path: root.path().to_owned(),
         node_id: BrokerId(1),
         cluster_id: None,
-        cluster_id_if_new: "c".to_owned(),
+        cluster_id_if_new: Some("c".to_owned()),
+        directory_id_if_new: DirectoryId([7; 16]),
         available_bytes_min: 0,
     };
     let dir = DataDir::open(context.clone(), &config).unwrap();

@@ -6,7 +6,7 @@ use highwater::log::{
 };
 use highwater_core::batch::{Builder, Codec, records, stamp};
 use highwater_core::ids::{
-    BrokerId, LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, Sequence, TopicId,
+    BrokerId, DirectoryId, LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, Sequence, TopicId,
     TopicPartition,
 };
 use highwater_core::time::Timestamp;
@@ -33,7 +33,8 @@ fn open(root: &std::path::Path, config: LogConfig) -> (DataDir, Log) {
         path: root.to_owned(),
         node_id: BrokerId(1),
         cluster_id: None,
-        cluster_id_if_new: "c".to_owned(),
+        cluster_id_if_new: Some("c".to_owned()),
+        directory_id_if_new: DirectoryId([7; 16]),
         available_bytes_min: 0,
     };
     let dir = DataDir::open(context, &dir_config).unwrap();

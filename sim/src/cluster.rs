@@ -145,6 +145,7 @@ impl Cluster {
             node_id: BrokerId(1),
             data_dir: PathBuf::from("/data"),
             cluster_id: None,
+            initial_controllers: Vec::new(),
             fixed: self.config.clone(),
             endpoints: vec![Endpoint {
                 listener: "PLAINTEXT".to_owned(),

@@ -11,7 +11,9 @@ use highwater::log::{
     OpenFiles,
 };
 use highwater_core::batch::{Builder, Codec, crc_holds, records, stamp};
-use highwater_core::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition};
+use highwater_core::ids::{
+    BrokerId, DirectoryId, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition,
+};
 use highwater_core::time::Timestamp;
 use highwater_sim::disk::{DiskFaults, SimDisk};
 use proptest::prelude::*;
@@ -92,7 +94,8 @@ fn start(disk: &SimDisk, config: LogConfig) -> Result<Node, String> {
         path: PathBuf::from("/data"),
         node_id: BrokerId(1),
         cluster_id: None,
-        cluster_id_if_new: "c".to_owned(),
+        cluster_id_if_new: Some("c".to_owned()),
+        directory_id_if_new: DirectoryId([7; 16]),
         available_bytes_min: 0,
     };
     let dir = DataDir::open(context, &dir_config).map_err(|e| e.to_string())?;

@@ -204,6 +204,11 @@ impl MetadataImage {
         self.offset = self.offset.plus(1);
     }
 
+    /// Passes over records of the quorum itself, which take offsets in the log and are no metadata.
+    pub fn pass(&mut self, records: i64) {
+        self.offset = self.offset.plus(records);
+    }
+
     /// The image after these records.
     #[must_use]
     pub fn replayed<'a>(&self, records: impl IntoIterator<Item = &'a Record>) -> Self {

@@ -10,6 +10,7 @@
 mod answer;
 mod controller;
 mod cow_map;
+mod difference;
 mod image;
 pub mod peer;
 mod placement;

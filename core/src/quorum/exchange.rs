@@ -53,8 +53,10 @@ pub struct Recovered {
     pub start: SnapshotId,
     /// The newest complete snapshot.
     pub snapshot: Option<SnapshotId>,
-    /// The log end. Everything below is on the device: recovery has seen to it.
+    /// The log end.
     pub end: Offset,
+    /// Everything below is on the device; a process that died may have left more in the page cache.
+    pub flushed: Offset,
     /// Which epochs wrote what of the log.
     pub epochs: Epochs,
     /// The voters as configured, then as the snapshot and the log tell.
@@ -79,7 +81,7 @@ pub enum Input {
     LinkUp(BrokerId),
     /// A peer's process is likely dead: its connection was reset and new ones are refused.
     LinkDown(BrokerId),
-    /// The active controller appends. Only while [`super::Quorum::is_active`].
+    /// The controller appends. Only on the leader; plans for others only while [`super::Quorum::is_active`].
     Propose(ValidBatch),
     /// Everything below is on the device.
     Flushed {

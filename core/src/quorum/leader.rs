@@ -80,9 +80,9 @@ impl Leader {
 }
 
 impl Quorum {
-    /// Appends a batch of the active controller's.
+    /// Appends a batch of the controller's.
     pub(super) fn propose(&mut self, now: Now, batch: &ValidBatch, out: &mut Outbox<Effect>) {
-        assert!(self.is_active(), "only the active controller appends");
+        assert!(matches!(self.role, Role::Leader(_)), "only the leader appends");
         let batch = LogBatch::stamped(batch, self.log.end, self.epoch());
         self.append(now, batch, out);
     }

@@ -45,8 +45,9 @@ pub(super) enum Position {
 
 impl LogState {
     pub(super) fn new(recovered: Recovered) -> Self {
-        let Recovered { vote: _, start, snapshot, end, epochs, voters, has_voters_record } = recovered;
-        Self { start, snapshot, end, flushed: end, epochs, voters, has_voters_record }
+        let Recovered { vote: _, start, snapshot, end, flushed, epochs, voters, has_voters_record } =
+            recovered;
+        Self { start, snapshot, end, flushed, epochs, voters, has_voters_record }
     }
 
     /// The epoch of the last record, [`LeaderEpoch::NONE`] if there never was one.

@@ -218,6 +218,7 @@ async fn serve(config: &NodeConfig, data_dir: &Path, control: &Handle) -> Result
         node_id: config.node_id,
         data_dir: data_dir.to_owned(),
         cluster_id: None,
+        initial_controllers: Vec::new(),
         fixed: config.fixed.clone(),
         endpoints,
         peer_address: Some(peer_address),

@@ -9,12 +9,12 @@ use super::recovery::{Opening, RecoveryReport};
 use super::segment::LogContext;
 use super::{Log, LogConfig, RECOVERY_POINTS_FILE};
 use crate::disk::{DirLock, Disk, EntryKind, OpenMode, Space, read_all, replace_file};
-use highwater_core::ids::{BrokerId, Offset, PartitionIndex, TopicId, TopicPartition};
+use highwater_core::ids::{BrokerId, DirectoryId, Offset, PartitionIndex, TopicId, TopicPartition};
 use highwater_core::time::Timestamp;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// The version of the directory's layout that this build writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -35,8 +35,11 @@ pub struct DataDirConfig {
     pub node_id: BrokerId,
     /// The cluster's id, if it is known, which an existing directory must have; a new one gets it.
     pub cluster_id: Option<String>,
-    /// The id that a new directory gets if none is known.
-    pub cluster_id_if_new: String,
+    /// The cluster that a new directory founds if none is known; `None` if it is to join one, whose id it then
+    /// learns ([`DataDir::join_cluster`]).
+    pub cluster_id_if_new: Option<String>,
+    /// The id of its own that a new directory gets (KIP-853).
+    pub directory_id_if_new: DirectoryId,
     /// Below so many available bytes [`DataDir::is_low`] warns.
     pub available_bytes_min: u64,
 }
@@ -131,7 +134,10 @@ pub struct FoundLog {
 pub struct DataDir {
     context: LogContext,
     path: PathBuf,
-    cluster_id: String,
+    node_id: BrokerId,
+    directory_id: DirectoryId,
+    /// None until the cluster that it joins is known.
+    cluster_id: RwLock<Option<String>>,
     available_bytes_min: u64,
     points: Arc<RecoveryPoints>,
     last_run: LastRun,
@@ -148,8 +154,8 @@ impl DataDir {
             io::ErrorKind::WouldBlock => DataDirError::InUse(path.clone()),
             _ => io_error("lock", &path)(source),
         })?;
-        let cluster_id = match read_properties(disk, &path)? {
-            Some(properties) => properties.check(&path, config)?,
+        let owner = match read_properties(disk, &path)? {
+            Some(properties) => properties.check(disk, &path, config)?,
             None => format(&context.disk, config)?,
         };
         if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
@@ -160,7 +166,17 @@ impl DataDir {
         let (points, last_run) =
             RecoveryPoints::open(context.disk.clone(), &path).map_err(DataDirError::Corrupt)?;
         let available_bytes_min = config.available_bytes_min;
-        Ok(Self { context, path, cluster_id, available_bytes_min, points, last_run, _lock: lock })
+        Ok(Self {
+            context,
+            path,
+            node_id: config.node_id,
+            directory_id: owner.directory_id,
+            cluster_id: RwLock::new(owner.cluster_id),
+            available_bytes_min,
+            points,
+            last_run,
+            _lock: lock,
+        })
     }
 
     /// Where it is.
@@ -168,9 +184,36 @@ impl DataDir {
         &self.path
     }
 
-    /// The cluster it belongs to.
-    pub fn cluster_id(&self) -> &str {
-        &self.cluster_id
+    /// The cluster it belongs to; `None` if that is not known yet.
+    pub fn cluster_id(&self) -> Option<String> {
+        self.cluster_id.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The directory's own id, drawn when it was made.
+    pub const fn directory_id(&self) -> DirectoryId {
+        self.directory_id
+    }
+
+    /// Takes the id of the cluster that a directory without one has joined. Durable when it returns; a directory of
+    /// a cluster keeps to it.
+    pub fn join_cluster(&self, cluster_id: &str) -> Result<(), DataDirError> {
+        let mut known = self.cluster_id.write().unwrap_or_else(PoisonError::into_inner);
+        match known.as_deref() {
+            Some(same) if same == cluster_id => return Ok(()),
+            Some(other) => {
+                return Err(DataDirError::WrongOwner {
+                    path: self.path.clone(),
+                    what: "cluster",
+                    found: other.to_owned(),
+                    wanted: cluster_id.to_owned(),
+                });
+            }
+            None => {}
+        }
+        let owner = Owner { cluster_id: Some(cluster_id.to_owned()), directory_id: self.directory_id };
+        owner.write(&*self.context.disk, &self.path, self.node_id)?;
+        *known = owner.cluster_id;
+        Ok(())
     }
 
     /// How the process before ended.
@@ -362,6 +405,25 @@ struct Properties {
     format: Option<String>,
     cluster_id: Option<String>,
     node_id: Option<String>,
+    directory_id: Option<String>,
+}
+
+/// Whose directory it is.
+struct Owner {
+    cluster_id: Option<String>,
+    directory_id: DirectoryId,
+}
+
+impl Owner {
+    fn write(&self, disk: &dyn Disk, dir: &Path, node_id: BrokerId) -> Result<(), DataDirError> {
+        let cluster = self.cluster_id.as_ref().map(|id| format!("cluster.id={id}\n")).unwrap_or_default();
+        let text = format!(
+            "version=1\n{cluster}node.id={node_id}\ndirectory.id={}\nhighwater.format={FORMAT_VERSION}\n",
+            self.directory_id
+        );
+        let path = dir.join(PROPERTIES_FILE);
+        replace_file(disk, &path, text.as_bytes()).map_err(io_error("write", &path))
+    }
 }
 
 fn read_properties(disk: &dyn Disk, dir: &Path) -> Result<Option<Properties>, DataDirError> {
@@ -380,12 +442,13 @@ fn read_properties(disk: &dyn Disk, dir: &Path) -> Result<Option<Properties>, Da
         format: field("highwater.format"),
         cluster_id: field("cluster.id"),
         node_id: field("node.id"),
+        directory_id: field("directory.id"),
     }))
 }
 
 impl Properties {
-    /// Answers the cluster id.
-    fn check(self, dir: &Path, config: &DataDirConfig) -> Result<String, DataDirError> {
+    /// Answers whose it is. A directory of the releases before clusters gets its id now.
+    fn check(self, disk: &dyn Disk, dir: &Path, config: &DataDirConfig) -> Result<Owner, DataDirError> {
         let foreign = |cause: &str| DataDirError::Foreign { path: dir.to_owned(), cause: cause.to_owned() };
         let format = self.format.ok_or_else(|| foreign("its meta.properties has no highwater.format"))?;
         match format.parse::<u32>() {
@@ -396,22 +459,38 @@ impl Properties {
             _ => return Err(foreign(&format!("highwater.format={format} is no version"))),
         }
         let node_id = self.node_id.ok_or_else(|| foreign("its meta.properties has no node.id"))?;
-        let cluster_id = self.cluster_id.ok_or_else(|| foreign("its meta.properties has no cluster.id"))?;
         let wrong = |what, found: &str, wanted: String| {
             Err(DataDirError::WrongOwner { path: dir.to_owned(), what, found: found.to_owned(), wanted })
         };
         if node_id != config.node_id.to_string() {
             return wrong("node", &node_id, config.node_id.to_string());
         }
-        match &config.cluster_id {
-            Some(wanted) if *wanted != cluster_id => wrong("cluster", &cluster_id, wanted.clone()),
-            _ => Ok(cluster_id),
+        if let (Some(wanted), Some(found)) = (&config.cluster_id, &self.cluster_id)
+            && wanted != found
+        {
+            return wrong("cluster", found, wanted.clone());
         }
+        let directory_id = match &self.directory_id {
+            Some(text) => identity::parse_topic_id(text).map(|id| DirectoryId(id.0)),
+            None => None,
+        };
+        if self.directory_id.is_some() && directory_id.is_none() {
+            return Err(foreign("the directory.id in its meta.properties is none"));
+        }
+        let had_cluster = self.cluster_id.is_some();
+        let owner = Owner {
+            cluster_id: self.cluster_id.or_else(|| config.cluster_id.clone()),
+            directory_id: directory_id.unwrap_or(config.directory_id_if_new),
+        };
+        if directory_id.is_none() || (owner.cluster_id.is_some() && !had_cluster) {
+            owner.write(disk, dir, config.node_id)?;
+        }
+        Ok(owner)
     }
 }
 
 /// Makes an empty directory ours. `meta.properties` comes last: without it a crash meanwhile is a fresh start.
-fn format(disk: &Arc<dyn Disk>, config: &DataDirConfig) -> Result<String, DataDirError> {
+fn format(disk: &Arc<dyn Disk>, config: &DataDirConfig) -> Result<Owner, DataDirError> {
     let dir = &config.path;
     let entries = disk.list(dir).map_err(io_error("read the data directory", dir))?;
     let is_ours = |name: &str| {
@@ -426,12 +505,10 @@ fn format(disk: &Arc<dyn Disk>, config: &DataDirConfig) -> Result<String, DataDi
         return Err(DataDirError::Foreign { path: dir.clone(), cause });
     }
     RecoveryPoints::create(disk.clone(), dir).map_err(DataDirError::Corrupt)?;
-    let cluster_id = config.cluster_id.clone().unwrap_or_else(|| config.cluster_id_if_new.clone());
-    let text = format!(
-        "version=1\ncluster.id={cluster_id}\nnode.id={}\nhighwater.format={FORMAT_VERSION}\n",
-        config.node_id
-    );
-    let path = dir.join(PROPERTIES_FILE);
-    replace_file(&**disk, &path, text.as_bytes()).map_err(io_error("write", &path))?;
-    Ok(cluster_id)
+    let owner = Owner {
+        cluster_id: config.cluster_id.clone().or_else(|| config.cluster_id_if_new.clone()),
+        directory_id: config.directory_id_if_new,
+    };
+    owner.write(&**disk, dir, config.node_id)?;
+    Ok(owner)
 }

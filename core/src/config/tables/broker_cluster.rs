@@ -43,7 +43,7 @@ definitions! {
     "controller.quorum.election.backoff.max.ms", Int, Some("1000"),
         Valid::AtLeast(0), High, ReadOnly, Accepted,
         "Maximum time in milliseconds before starting new elections.";
-    "controller.quorum.election.timeout.ms", Int, Some("1000"), Valid::AtLeast(0), High, ReadOnly, Accepted,
+    "controller.quorum.election.timeout.ms", Int, Some("1000"), Valid::AtLeast(0), High, ReadOnly, Implemented,
         "Maximum time in milliseconds to wait without being able to fetch from the leader before \
          triggering a new election.";
     "controller.quorum.fetch.max.bytes", Int, Some("1048576"), Valid::AtLeast(1), Low, ReadOnly, Accepted,
@@ -51,7 +51,7 @@ definitions! {
     "controller.quorum.fetch.snapshot.max.bytes", Int, Some("1048576"),
         Valid::AtLeast(1), Low, ReadOnly, Accepted,
         "Maximum amount of data to retrieve for each FetchSnapshot request to the controller.";
-    "controller.quorum.fetch.timeout.ms", Int, Some("2000"), Valid::AtLeast(0), High, ReadOnly, Accepted,
+    "controller.quorum.fetch.timeout.ms", Int, Some("1500"), Valid::AtLeast(0), High, ReadOnly, Implemented,
         "Maximum time without a successful fetch from the current leader before becoming a candidate and \
          triggering an election for voters; Maximum time a leader can go without receiving valid fetch or \
          fetchSnapshot request from a majority of the quorum before resigning.";

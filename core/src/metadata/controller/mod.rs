@@ -81,6 +81,8 @@ pub struct Committed {
 #[derive(Clone, Debug)]
 struct Pending {
     records: Vec<Record>,
+    /// Records of the quorum itself, which have no meaning here but take offsets.
+    passed: i64,
     image: MetadataImage,
 }
 
@@ -115,8 +117,23 @@ impl Controller {
     /// must be committed before their answer leaves.
     pub fn appended(&mut self, records: Vec<Record>) -> Offset {
         self.latest = self.latest.replayed(&records);
-        self.pending.push_back(Pending { records, image: self.latest.clone() });
+        self.pending.push_back(Pending { records, passed: 0, image: self.latest.clone() });
         self.latest.offset()
+    }
+
+    /// A batch of so many records of the quorum itself was appended.
+    pub fn passed(&mut self, records: i64) {
+        self.latest.pass(records);
+        self.pending.push_back(Pending { records: Vec::new(), passed: records, image: self.latest.clone() });
+    }
+
+    /// A snapshot takes the place of everything, as the log no longer leads there from here: what it changes.
+    pub fn restore(&mut self, image: MetadataImage) -> Committed {
+        let records = image.changes_since(&self.committed);
+        self.pending.clear();
+        self.committed = Arc::new(image.clone());
+        self.latest = image;
+        Committed { image: Arc::clone(&self.committed), records }
     }
 
     /// The log is committed up to `through`: the new image, if that is any further.
@@ -142,7 +159,11 @@ impl Controller {
     pub fn assert_invariants(&self) {
         self.latest.assert_invariants();
         assert!(self.committed.offset() <= self.latest.offset(), "what is committed was appended");
-        let replayed = self.committed.replayed(self.pending.iter().flat_map(|batch| &batch.records));
+        let mut replayed = (*self.committed).clone();
+        for batch in &self.pending {
+            replayed = replayed.replayed(&batch.records);
+            replayed.pass(batch.passed);
+        }
         assert_eq!(replayed, self.latest, "the image is the replay of the log");
     }
 

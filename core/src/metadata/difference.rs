@@ -1,0 +1,147 @@
+//! What lies between two images, as records: for whoever acts on records and has missed some behind a snapshot.
+
+use super::image::{MetadataImage, Topic};
+use super::records::{ConfigResource, Record, at};
+use std::collections::BTreeSet;
+
+impl MetadataImage {
+    /// Records that lead from `before` to this image, whatever really happened in between.
+    pub fn changes_since(&self, before: &Self) -> Vec<Record> {
+        let mut records = Vec::new();
+        if let Some(id) = self.cluster_id().filter(|id| before.cluster_id() != Some(*id)) {
+            records.push(Record::Cluster { id: id.to_owned() });
+        }
+        self.feature_changes(before, &mut records);
+        self.broker_changes(before, &mut records);
+        let gone = before.topics().filter(|topic| self.topic_by_id(topic.id).is_none());
+        records.extend(gone.map(|topic| Record::RemoveTopic { id: topic.id }));
+        for topic in self.topics() {
+            topic_changes(topic, before.topic_by_id(topic.id).map(|known| &**known), &mut records);
+        }
+        self.config_changes(before, &mut records);
+        self.quota_changes(before, &mut records);
+        if self.next_producer_id() != before.next_producer_id() {
+            records.push(Record::ProducerIds { next: self.next_producer_id() });
+        }
+        records
+    }
+
+    fn feature_changes(&self, before: &Self, records: &mut Vec<Record>) {
+        let has = |image: &Self, name: &str| image.features().any(|(known, _)| known == name);
+        for (name, level) in self.features() {
+            if !before.features().any(|known| known == (name, level)) {
+                records.push(Record::Feature { name: name.to_owned(), level });
+            }
+        }
+        for (name, _) in before.features().filter(|(name, _)| !has(self, name)) {
+            records.push(Record::Feature { name: name.to_owned(), level: 0 });
+        }
+    }
+
+    fn broker_changes(&self, before: &Self, records: &mut Vec<Record>) {
+        for (id, known) in before.brokers().filter(|(id, _)| self.broker(*id).is_none()) {
+            records.push(Record::UnregisterBroker { id, epoch: known.epoch });
+        }
+        for (id, now) in self.brokers() {
+            match before.broker(id) {
+                Some(known) if known == now => {}
+                Some(known) if known.epoch == now.epoch => {
+                    records.push(Record::BrokerChange { id, epoch: now.epoch, state: now.state });
+                }
+                _ => records.push(Record::RegisterBroker { id, registration: (**now).clone() }),
+            }
+        }
+    }
+
+    fn config_changes(&self, before: &Self, records: &mut Vec<Record>) {
+        let resources: BTreeSet<&ConfigResource> =
+            self.config_resources().chain(before.config_resources()).collect();
+        for resource in resources {
+            let is_gone = matches!(resource, ConfigResource::Topic(id) if self.topic_by_id(*id).is_none());
+            if is_gone {
+                continue;
+            }
+            let (then, now) = (before.config(resource), self.config(resource));
+            let names: BTreeSet<&String> = then.keys().chain(now.keys()).collect();
+            for name in names.into_iter().filter(|name| then.get(*name) != now.get(*name)) {
+                let (resource, value) = (resource.clone(), now.get(name).cloned());
+                records.push(Record::Config { resource, name: name.clone(), value });
+            }
+        }
+    }
+
+    fn quota_changes(&self, before: &Self, records: &mut Vec<Record>) {
+        let entities: BTreeSet<_> = self.quotas().chain(before.quotas()).map(|(entity, _)| entity).collect();
+        for entity in entities {
+            let value = |image: &Self, key: &String| image.quota(entity).and_then(|q| q.get(key)).copied();
+            let keys_of = |image| Self::quota(image, entity).into_iter().flat_map(|quota| quota.keys());
+            let keys: BTreeSet<&String> = keys_of(before).chain(keys_of(self)).collect();
+            for key in keys.into_iter().filter(|key| value(before, key) != value(self, key)) {
+                let (entity, value) = (entity.clone(), value(self, key));
+                records.push(Record::ClientQuota { entity, key: key.clone(), value });
+            }
+        }
+    }
+}
+
+fn topic_changes(now: &Topic, before: Option<&Topic>, records: &mut Vec<Record>) {
+    if before.is_none() {
+        records.push(Record::Topic { id: now.id, name: now.name.to_string() });
+    }
+    for (index, state) in now.partitions.iter() {
+        let partition = at(now.id, index.0);
+        match before.and_then(|topic| topic.partitions.get(index)) {
+            Some(known) if known == state => {}
+            Some(_) => records.push(Record::PartitionChange { partition, state: state.clone() }),
+            None => records.push(Record::Partition { partition, state: state.clone() }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{BrokerId, ProducerId, TopicId};
+    use crate::metadata::{PartitionState, QuotaEntity};
+
+    fn config(topic: TopicId, value: Option<&str>) -> Record {
+        let (resource, name) = (ConfigResource::Topic(topic), "retention.ms".to_owned());
+        Record::Config { resource, name, value: value.map(str::to_owned) }
+    }
+
+    #[test]
+    fn the_changes_lead_from_one_image_to_the_other() {
+        let (old, kept, new) = (TopicId([1; 16]), TopicId([2; 16]), TopicId([3; 16]));
+        let (one, two) = (BrokerId(1), BrokerId(2));
+        let state = PartitionState::new(vec![one, two], vec![one, two]);
+        let topic = |id: TopicId, name: &str| Record::Topic { id, name: name.to_owned() };
+        let partition = |id, index| Record::Partition { partition: at(id, index), state: state.clone() };
+        let before = MetadataImage::default().replayed(&[
+            Record::Cluster { id: "c".to_owned() },
+            topic(old, "same-name"),
+            partition(old, 0),
+            config(old, Some("1")),
+            topic(kept, "kept"),
+            partition(kept, 0),
+            config(kept, Some("1")),
+            Record::Feature { name: "gone".to_owned(), level: 1 },
+            Record::ClientQuota { entity: QuotaEntity(vec![]), key: "k".to_owned(), value: Some(1.0) },
+        ]);
+        let after = before.replayed(&[
+            Record::RemoveTopic { id: old },
+            topic(new, "same-name"),
+            partition(new, 0),
+            Record::PartitionChange { partition: at(kept, 0), state: state.elect(two) },
+            partition(kept, 1),
+            config(kept, None),
+            Record::Feature { name: "gone".to_owned(), level: 0 },
+            Record::Feature { name: "new".to_owned(), level: 2 },
+            Record::ClientQuota { entity: QuotaEntity(vec![]), key: "k".to_owned(), value: None },
+            Record::ProducerIds { next: ProducerId(1000) },
+        ]);
+        let changes = after.changes_since(&before);
+        let same = |image: MetadataImage| MetadataImage::restore(&image.snapshot(), after.offset());
+        assert_eq!(same(before.replayed(&changes)), same(after.clone()), "{changes:#?}");
+        assert_eq!(after.changes_since(&after), []);
+    }
+}
