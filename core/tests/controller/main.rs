@@ -4,7 +4,7 @@ use highwater_core::config::ConfigMap;
 use highwater_core::ids::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionIndex, ProducerId, TopicId};
 use highwater_core::metadata::peer::RegisterBroker;
 use highwater_core::metadata::{
-    Asker, Controller, Endpoint, MetadataImage, Plan, PlanContext, Record, Registration,
+    Asker, Controller, Endpoint, FeatureRange, MetadataImage, Plan, PlanContext, Record, Registration,
     answer_client_quotas, answer_cluster, answer_config_resources, answer_configs, answer_metadata,
     answer_topic_partitions,
 };
@@ -13,6 +13,7 @@ use highwater_protocol::{ErrorCode, Uuid};
 use proptest::prelude::*;
 
 mod answers;
+mod cluster;
 mod lifecycle;
 mod settings;
 mod topics;

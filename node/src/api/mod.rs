@@ -9,6 +9,7 @@ mod delete_records;
 mod fetch;
 mod gathering;
 mod groups;
+mod leaders;
 mod log_dirs;
 mod metadata;
 mod offsets;
@@ -189,6 +190,12 @@ fn dispatch(call: Call<'_>, body: RequestBody) {
         RequestBody::DescribeClientQuotas(request) => quotas::describe(call, &request),
         RequestBody::AlterClientQuotas(request) => quotas::alter(call, request),
         RequestBody::DescribeLogDirs(request) => log_dirs::describe(call, request),
+        RequestBody::AlterReplicaLogDirs(request) => log_dirs::alter(call, &request),
+        RequestBody::ElectLeaders(request) => leaders::elect(call, request),
+        RequestBody::AlterPartitionReassignments(request) => leaders::reassign(call, request),
+        RequestBody::ListPartitionReassignments(request) => leaders::list_reassignments(call, &request),
+        RequestBody::UpdateFeatures(request) => cluster::update_features(call, request),
+        RequestBody::UnregisterBroker(request) => cluster::unregister_broker(call, &request),
         RequestBody::ApiVersions(request) => api_versions(call, request),
     }
 }

@@ -78,11 +78,11 @@ definitions! {
     "follower.replication.throttled.rate", Long, Some("9223372036854775807"),
         Valid::AtLeast(0), Medium, ClusterWide, Accepted,
         "The most bytes per second that throttled replicas may be written on this follower.";
+    "highwater.broker.drained", Boolean, Some("false"), Valid::Any, Medium, PerBroker, Implemented,
+        "Whether this broker is being drained: it leads only where nobody else can, and gets no new replicas.";
     "initial.broker.registration.timeout.ms", Int, Some("60000"), Valid::Any, Medium, ReadOnly, Accepted,
         "When initially registering with the controller quorum, the number of milliseconds to wait before \
          declaring failure and exiting the broker process.";
-    "highwater.broker.drained", Boolean, Some("false"), Valid::Any, Medium, PerBroker, Implemented,
-        "Whether this broker is being drained: it leads only where nobody else can, and gets no new replicas.";
     "inter.broker.listener.name", String, None, Valid::Any, Medium, ReadOnly, Accepted,
         "Name of listener used for communication between brokers.";
     "internal.metadata.delete.delay.millis", Long, Some("60000"), Valid::Any, Low, ReadOnly, Accepted,

@@ -175,9 +175,11 @@ impl<'a> PartitionChange<'a> {
             after.elr.clear();
             return;
         }
-        let was_complete = |broker: &BrokerId| after.replicas.contains(broker) && !after.isr.contains(broker);
-        let both = self.before.elr.iter().chain(&self.before.isr);
-        let mut elr: Vec<BrokerId> = both.copied().filter(was_complete).collect();
+        let was_complete = |broker: &BrokerId| {
+            let was_in = self.before.elr.contains(broker) || self.before.isr.contains(broker);
+            was_in && !after.isr.contains(broker)
+        };
+        let mut elr: Vec<BrokerId> = after.replicas.iter().copied().filter(was_complete).collect();
         if let Some(lost) = self.lost {
             let rest: Vec<_> = elr.iter().copied().filter(|broker| *broker != lost.broker).collect();
             // The last one there is stays, unless it is blank: what it has flushed is more than nothing.
