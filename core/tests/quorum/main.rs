@@ -1,0 +1,7 @@
+//! The metadata quorum: stories of elections, replication, snapshots and voters, and arbitrary interleavings.
+
+mod cluster;
+mod elections;
+mod interleavings;
+mod replication;
+mod voters;
