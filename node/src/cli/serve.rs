@@ -7,12 +7,14 @@ use super::{CliError, Output};
 use crate::admin::Admin;
 use crate::broker::Broker;
 use crate::config::{HostPort, Listener, Loader, NodeConfig};
+use crate::controller::InitialController;
 use crate::disk::RealDisk;
 use crate::meta_store::{MetaStore, MetaStoreError, SledMeta};
-use crate::node::{NodeSetup, Platform};
+use crate::node::{Node, NodeSetup, Platform};
 use crate::sendfile::SendfileListen;
 use clap::{Args, ValueEnum};
 use highwater_core::metadata::Endpoint;
+use highwater_core::registration::Standing;
 use highwater_core::transport::{PEER_LISTENER, PeerAddress};
 use highwater_net_tcp::client::TcpDial;
 use highwater_net_tcp::{Listen, SocketOptions, TcpListen};
@@ -63,6 +65,10 @@ pub struct ServeArgs {
     /// Keep the data in a directory that is removed at the end
     #[arg(long, conflicts_with = "data_dir")]
     ephemeral: bool,
+    /// The first voters of the cluster that this node founds with others, or the nodes of the one that it joins
+    /// [default: this node alone]
+    #[arg(long, value_name = "ID@HOST:PORT", value_delimiter = ',')]
+    initial_controllers: Vec<InitialController>,
     /// How log lines are written; --json is the same as json
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
@@ -114,7 +120,7 @@ pub fn run(args: &ServeArgs, output: Output) -> Result<(), CliError> {
         built.map_err(|error| CliError::new(format!("threads cannot be started: {error}")))
     };
     let control = runtime("hw-control", Some(1))?;
-    runtime("hw-io", None)?.block_on(serve(&config, &data_dir.path, control.handle()))
+    runtime("hw-io", None)?.block_on(serve(args, &config, &data_dir.path, control.handle()))
 }
 
 fn log_to_stderr(format: LogFormat) {
@@ -205,7 +211,12 @@ fn random<const N: usize>() -> Result<[u8; N], CliError> {
     Ok(bytes)
 }
 
-async fn serve(config: &NodeConfig, data_dir: &Path, control: &Handle) -> Result<(), CliError> {
+async fn serve(
+    args: &ServeArgs,
+    config: &NodeConfig,
+    data_dir: &Path,
+    control: &Handle,
+) -> Result<(), CliError> {
     let open_files = crate::os::raise_open_files_limit()
         .map_err(|error| CliError::new(format!("the limit of open files cannot be read: {error}")))?;
     // Heard from here on: a signal that comes while logs are opened ends the broker as cleanly as a later one.
@@ -218,7 +229,7 @@ async fn serve(config: &NodeConfig, data_dir: &Path, control: &Handle) -> Result
         node_id: config.node_id,
         data_dir: data_dir.to_owned(),
         cluster_id: None,
-        initial_controllers: Vec::new(),
+        initial_controllers: args.initial_controllers.clone(),
         fixed: config.fixed.clone(),
         endpoints,
         peer_address: Some(peer_address),
@@ -237,11 +248,16 @@ async fn serve(config: &NodeConfig, data_dir: &Path, control: &Handle) -> Result
     admin.pages.serving(broker.node(), broker.server());
     addresses.push((PEER.to_owned(), peer_bound));
     addresses.extend(admin.address.map(|address| (ADMIN.to_owned(), Ok(address))));
-    say_ready(&broker, &addresses);
+    let serving = async {
+        registered(broker.node()).await;
+        say_ready(&broker, &addresses);
+        std::future::pending().await
+    };
     let halted = tokio::select! {
         biased;
         why = broker.node().halted() => Some(why),
         () = signals.next() => None,
+        () = serving => None,
     };
     admin.pages.stopping();
     if let Some(why) = halted {
@@ -259,6 +275,13 @@ fn open_meta_store(data_dir: &Path) -> Result<Arc<dyn MetaStore>, MetaStoreError
         tracing::warn!(why, "the checkpoints were unreadable and are begun anew; logs are read in full once");
     }
     Ok(Arc::new(store))
+}
+
+/// Waits until the cluster counts on this node: at once if it is the cluster.
+async fn registered(node: &Node) {
+    let mut standing = node.membership().subscribe();
+    // The node goes on for as long as it is waited for.
+    let _ = standing.wait_for(|standing| matches!(standing, Standing::Active)).await;
 }
 
 /// SIGTERM and Ctrl-C.
