@@ -107,6 +107,9 @@ guards! {
     ReplicaAnswerEpoch,
     /// A leader's answer is taken only at the offset that it answers (PR-11).
     ReplicaAnswerOffset,
+    /// A leader's answer is taken only while the log ends with the batch that the fetch named: cut and grown again, it
+    /// may be at the same offset with another history (PR-11).
+    ReplicaAnswerLastEpoch,
     /// Replicated batches are of no epoch above the leader's (PR-11).
     ReplicaBatchEpoch,
     /// A replica fetch is of its session's next sequence, from the newest life of its broker.

@@ -213,8 +213,9 @@ impl Story {
     /// A leader's answer; without `epoch` and `at` it fits.
     fn replicated(&self, c: &Command<'_>) -> Replicated {
         let position = self.replica.fetch_position();
-        let position = position.map(|(_, position)| (position.leader_epoch, position.offset));
-        let (epoch, offset) = position.unwrap_or((LeaderEpoch(0), Offset(0)));
+        let position =
+            position.map(|(_, position)| (position.leader_epoch, position.offset, position.last_epoch));
+        let (epoch, offset, last_epoch) = position.unwrap_or((LeaderEpoch(0), Offset(0), LeaderEpoch::NONE));
         let outcome = match c.verb {
             "diverging" => ReplicatedOutcome::Diverging(EpochEnd {
                 epoch: c.epoch("of").unwrap(),
@@ -234,6 +235,7 @@ impl Story {
             leader: BrokerId(c.or("leader", 2) as i32),
             leader_epoch: c.epoch("epoch").unwrap_or(epoch),
             offset: Offset(c.or("at", offset.0)),
+            last_epoch: c.epoch("last").unwrap_or(last_epoch),
             outcome,
         }
     }

@@ -156,6 +156,8 @@ pub struct Replicated {
     pub leader_epoch: LeaderEpoch,
     /// The offset that the fetch named.
     pub offset: Offset,
+    /// The epoch of the last batch that the fetch named.
+    pub last_epoch: LeaderEpoch,
     /// The answer.
     pub outcome: ReplicatedOutcome,
 }

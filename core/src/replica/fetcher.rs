@@ -300,7 +300,8 @@ impl Fetcher {
     ) -> bool {
         let Some(entry) = self.partitions.get(&answer.partition) else { return false };
         let fits = guard!(ReplicaAnswerEpoch, answer.leader_epoch == entry.position.leader_epoch)
-            && guard!(ReplicaAnswerOffset, answer.offset == entry.position.offset);
+            && guard!(ReplicaAnswerOffset, answer.offset == entry.position.offset)
+            && guard!(ReplicaAnswerLastEpoch, answer.last_epoch == entry.position.last_epoch);
         if !fits || entry.phase != Phase::Told {
             return false;
         }

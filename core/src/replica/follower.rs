@@ -94,7 +94,8 @@ impl Replica {
         let Some((leader, position)) = self.fetch_position() else { return Err(NotReplicated::Stale) };
         let is_mine = guard!(ReplicaAnswerLeader, replicated.leader == leader)
             && guard!(ReplicaAnswerEpoch, replicated.leader_epoch == position.leader_epoch)
-            && guard!(ReplicaAnswerOffset, replicated.offset == position.offset);
+            && guard!(ReplicaAnswerOffset, replicated.offset == position.offset)
+            && guard!(ReplicaAnswerLastEpoch, replicated.last_epoch == position.last_epoch);
         if !is_mine {
             return Err(NotReplicated::Stale);
         }
@@ -235,6 +236,8 @@ impl Replica {
         self.log.start = at;
         self.epochs.clear();
         self.set_end(at);
+        // The empty log is on the device once it is there at all.
+        (self.log.flushed, self.log.flush_asked) = (at, at);
         // KAFKA-9491: without this the high watermark would lie outside of the log.
         self.high_watermark = at;
         self.wake_all(out);

@@ -238,7 +238,9 @@ impl Isr {
     /// Takes the controller's answer to the proposal made at `proposed_at`; whether the ISR may have changed by it.
     ///
     /// A late answer must not settle a newer proposal (PR-14), and only an answer that proves the proposal void rolls
-    /// it back: after any other it may still have been carried out.
+    /// it back: after any other it may still have been carried out. That a refusal proves it, although the proposal may
+    /// have been sent more than once, rests on the way to the controller: requests keep their order, and an answer is
+    /// handed in for the newest of them only (see [`crate::registration`]).
     pub(super) fn answered(
         &mut self,
         now: Instant,

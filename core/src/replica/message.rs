@@ -2,7 +2,7 @@
 //!
 //! A follower has one session with each leader it follows (as KIP-227 for consumers). Its first fetch, sequence 0,
 //! names every partition; a later one only those whose position moved, that were added or given up. At most one fetch
-//! of a session waits at the leader; a newer one takes its place. Each answer names the epoch and the offset that it
+//! of a session waits at the leader; a newer one takes its place. Each answer names the epochs and the offset that it
 //! answers, so that a late one is known for what it is (PR-11). Batches travel beside the message, one payload part
 //! for each answer that has some, exactly as the leader's log holds them.
 //!
@@ -90,6 +90,9 @@ pub struct PartitionAnswer {
     pub leader_epoch: LeaderEpoch,
     /// The offset that the fetch named.
     pub offset: Offset,
+    /// The epoch of the last batch that the fetch named: a log that was cut and has grown to the same offset again is
+    /// at another position.
+    pub last_epoch: LeaderEpoch,
     /// The answer.
     pub outcome: FetchOutcome,
 }
@@ -219,6 +222,7 @@ mod tests {
             partition,
             leader_epoch: LeaderEpoch(5),
             offset: Offset(300),
+            last_epoch: LeaderEpoch(4),
             outcome,
         });
         let bodies = [ReplicaFetchBody::Answers(answers.into()), ReplicaFetchBody::UnknownSession];
@@ -236,7 +240,7 @@ mod tests {
     fn released_bytes_stay_readable() {
         let topic = "07".repeat(16);
         assert_eq!(hex(&fetch().encode()), format!("12020001{topic}060ad804d604010001{topic}06"));
-        let at = format!("{topic}060ad804");
+        let at = format!("{topic}060ad80408");
         let answers = format!("120201000 4{at}000802c801{at}0104 8c01{at}020a0c{at}039401").replace(' ', "");
         let golden = [answers, "12020101".to_owned()];
         for (reply, golden) in replies().iter().zip(golden) {

@@ -227,8 +227,9 @@ impl FetcherCell {
             let bytes: usize = batches.iter().map(batch::StampedBatch::size_bytes).sum();
             hub.counters.bytes_in.fetch_add(bytes as u64, Relaxed);
         }
-        let (leader, leader_epoch, offset) = (self.leader, answer.leader_epoch, answer.offset);
-        match replica.replicate(Replicated { leader, leader_epoch, offset, outcome }) {
+        let PartitionAnswer { leader_epoch, offset, last_epoch, .. } = *answer;
+        let leader = self.leader;
+        match replica.replicate(Replicated { leader, leader_epoch, offset, last_epoch, outcome }) {
             Delivered::At(leader, position) if leader == self.leader => {
                 Some(PartitionChange::Moved { partition, position })
             }

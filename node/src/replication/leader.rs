@@ -222,8 +222,8 @@ impl SessionCell {
         served: Served,
     ) {
         let Served { outcome, plan, is_cut, .. } = served;
-        let (leader_epoch, offset) = (position.leader_epoch, position.offset);
-        let answer = PartitionAnswer { partition, leader_epoch, offset, outcome };
+        let FetchPosition { leader_epoch, offset, last_epoch, .. } = *position;
+        let answer = PartitionAnswer { partition, leader_epoch, offset, last_epoch, outcome };
         match outcome {
             FetchOutcome::Data { bytes: 0, high_watermark, log_start } => {
                 if state.session.has_news(slot, high_watermark, log_start) || is_cut {
