@@ -14,7 +14,8 @@ use crate::partition::{GroupReply, GroupRequest, Partition};
 use crate::partitions::OFFSETS_TOPIC;
 use highwater_core::coordinator::group::JoinContext;
 use highwater_core::coordinator::partition_for;
-use highwater_core::ids::{TopicId, TopicPartition};
+use highwater_core::ids::{BrokerId, TopicId, TopicPartition};
+use highwater_core::metadata::MetadataImage;
 use highwater_protocol::messages::{
     Coordinator, DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest,
     DescribeGroupsResponse, DescribedGroup, FindCoordinatorRequest, FindCoordinatorResponse,
@@ -31,7 +32,7 @@ mod key_type {
     pub(super) const TRANSACTION: i8 = 1;
 }
 
-/// Finds the coordinator of groups (this node), making `__consumer_offsets` at the first time.
+/// Finds the coordinators of groups, making `__consumer_offsets` at the first time.
 pub(super) fn find_coordinator(call: Call<'_>, request: FindCoordinatorRequest) {
     let (node, responder) = (call.node, call.responder);
     let listener = call.conn.info.listener.clone();
@@ -98,17 +99,19 @@ fn coordinator(node: &Node, listener: &str, key: String, kind: i8) -> Coordinato
         error_message: Some(error_code.name().to_owned()),
         ..Default::default()
     };
-    // Transactions are not served, but this node is where their requests are told so.
-    if !matches!(kind, key_type::GROUP | key_type::TRANSACTION) {
-        return refused(key, ErrorCode::InvalidRequest);
-    }
     let image = node.image();
-    let endpoint = image.broker(node.id()).and_then(|broker| broker.endpoint(listener));
+    let id = match kind {
+        key_type::GROUP => leader_of(&image, &key),
+        // Transactions are not served, but this node is where their requests are told so.
+        key_type::TRANSACTION => Some(node.id()),
+        _ => return refused(key, ErrorCode::InvalidRequest),
+    };
+    let endpoint = id.and_then(|id| Some((id, image.broker(id)?.endpoint(listener)?)));
     match endpoint {
         None => refused(key, ErrorCode::CoordinatorNotAvailable),
-        Some(endpoint) => Coordinator {
+        Some((id, endpoint)) => Coordinator {
             key,
-            node_id: node.id().0,
+            node_id: id.0,
             host: endpoint.host.clone(),
             port: i32::from(endpoint.port),
             error_code: ErrorCode::None,
@@ -117,13 +120,20 @@ fn coordinator(node: &Node, listener: &str, key: String, kind: i8) -> Coordinato
     }
 }
 
+/// The broker that coordinates a group: it leads the group's partition of `__consumer_offsets`.
+fn leader_of(image: &MetadataImage, group_id: &str) -> Option<BrokerId> {
+    let topic = image.topic(OFFSETS_TOPIC)?;
+    topic.partitions.get(&partition_for(group_id, topic.partition_count()))?.leader
+}
+
 /// The partition whose cell coordinates a group.
 fn partition_of(node: &Node, group_id: &str) -> Result<Arc<Partition>, ErrorCode> {
     let image = node.image();
     let topic = image.topic(OFFSETS_TOPIC).ok_or(ErrorCode::CoordinatorNotAvailable)?;
     let partition = partition_for(group_id, topic.partition_count());
     let id = TopicPartition { topic_id: topic.id, partition };
-    node.registry().get(id).ok_or(ErrorCode::CoordinatorNotAvailable)
+    // Whoever leads the partition has a replica.
+    node.registry().get(id).ok_or(ErrorCode::NotCoordinator)
 }
 
 /// Asks the coordinator of one group and answers with what `answer` makes of its reply.
@@ -265,10 +275,15 @@ pub(super) fn delete(call: Call<'_>, request: DeleteGroupsRequest) {
     }
 }
 
-/// Serves ListGroups: the groups of all partitions. One that loads makes the whole answer retriable, as in Kafka.
+/// Serves ListGroups: the groups of all partitions that this broker leads. One that loads makes the whole answer retriable, as in Kafka.
 pub(super) fn list(call: Call<'_>, request: ListGroupsRequest) {
     let image = call.node.image();
-    let partitions = image.topic(OFFSETS_TOPIC).map(|topic| call.node.registry().of_topic(topic.id));
+    let partitions = image.topic(OFFSETS_TOPIC).map(|topic| {
+        let mut partitions = call.node.registry().of_topic(topic.id);
+        let leader = |partition: &Partition| topic.partitions.get(&partition.id().partition)?.leader;
+        partitions.retain(|partition| leader(partition) == Some(call.node.id()));
+        partitions
+    });
     let partitions = partitions.unwrap_or_default();
     let responder = call.responder;
     let gathering = collect(partitions.len(), Vec::new(), move |parts: Vec<ListGroupsResponse>| {
