@@ -19,6 +19,8 @@ pub mod history;
 #[cfg(madsim)]
 pub mod network;
 #[cfg(madsim)]
+pub mod peer_net;
+#[cfg(madsim)]
 pub mod rng;
 #[cfg(madsim)]
 pub mod run;
