@@ -258,7 +258,7 @@ impl ControllerCell {
     /// be started.
     pub(crate) fn start(&self, initial: &[InitialController]) -> Arc<QuorumDisk> {
         for controller in initial {
-            self.shell.peers.set_address(controller.id, Some(controller.address()));
+            self.shell.peers.place(controller.id, controller.address());
         }
         let me: Weak<Self> = self.me.clone();
         self.shell.peers.handle(FrameKind::Quorum, me.clone());
@@ -522,7 +522,7 @@ impl ControllerCell {
         for (id, voter) in voters.iter().filter(|(id, _)| Some(*id) != own) {
             let is_placed = placed.iter().any(|controller| controller.id == id);
             if let (false, Some(endpoint)) = (is_placed, voter.endpoints.first()) {
-                self.shell.peers.set_address(id, Some(bootstrap::address(endpoint)));
+                self.shell.peers.recall(id, Some(bootstrap::address(endpoint)));
             }
         }
     }

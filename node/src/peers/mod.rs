@@ -24,9 +24,10 @@ use highwater_core::transport::{
     SendError,
 };
 use highwater_net_tcp::peer::PeerCounters;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use tokio::runtime::Handle;
 
 /// Handles every frame of a kind.
@@ -79,6 +80,8 @@ pub struct Peers {
     transport: Arc<dyn PeerTransport>,
     counters: Arc<PeerCounters>,
     handlers: RwLock<Handlers>,
+    /// Where the configuration says that peers are.
+    placed: Mutex<BTreeMap<BrokerId, PeerAddress>>,
     unhandled: AtomicU64,
 }
 
@@ -99,6 +102,7 @@ impl Peers {
                 transport: open(setup),
                 counters,
                 handlers: RwLock::default(),
+                placed: Mutex::default(),
                 unhandled: AtomicU64::new(0),
             }
         })
@@ -125,9 +129,25 @@ impl Peers {
         self.transport.try_send(to, class, frame)
     }
 
-    /// Tells where a peer listens, or that it is gone.
+    /// Tells where the configuration says that a peer listens.
+    pub fn place(&self, peer: BrokerId, address: PeerAddress) {
+        self.placed.lock().unwrap_or_else(PoisonError::into_inner).insert(peer, address.clone());
+        self.transport.set_address(peer, Some(address));
+    }
+
+    /// Tells where a peer listened when the metadata on this node's disk were written: long ago perhaps, so that the
+    /// configuration knows better.
+    pub fn recall(&self, peer: BrokerId, address: Option<PeerAddress>) {
+        let is_placed = self.placed.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&peer);
+        if !is_placed {
+            self.transport.set_address(peer, address);
+        }
+    }
+
+    /// Tells where a peer listens now, or that it is gone; then it is where the configuration says, if it does.
     pub fn set_address(&self, peer: BrokerId, address: Option<PeerAddress>) {
-        self.transport.set_address(peer, address);
+        let placed = || self.placed.lock().unwrap_or_else(PoisonError::into_inner).get(&peer).cloned();
+        self.transport.set_address(peer, address.or_else(placed));
     }
 
     /// The transport itself.

@@ -1,7 +1,6 @@
 //! Who is told of what comes through the door.
 
 use super::*;
-use std::sync::Mutex;
 
 #[derive(Default)]
 struct Heard(Mutex<Vec<String>>);
@@ -76,6 +75,43 @@ async fn every_watcher_hears_of_links() {
     for watcher in watchers {
         assert_eq!(watcher.take(), ["Reset 2"]);
     }
+}
+
+/// Notes what it is told of addresses.
+#[derive(Default)]
+struct Places(Mutex<Vec<String>>);
+
+impl PeerTransport for Places {
+    fn try_send(&self, _to: BrokerId, _class: Class, _frame: Frame) -> Result<(), SendError> {
+        Err(SendError::NotConnected)
+    }
+
+    fn set_address(&self, peer: BrokerId, address: Option<PeerAddress>) {
+        let at = address.map_or_else(|| "nowhere".to_owned(), |address| address.host);
+        self.0.lock().expect("no test panics under it").push(format!("{peer} {at}"));
+    }
+
+    fn set_cluster_id(&self, _cluster_id: &str) {}
+
+    fn stop(&self) {}
+}
+
+#[tokio::test]
+async fn the_configuration_knows_better_than_old_metadata_and_news_better_than_both() {
+    let places = Arc::new(Places::default());
+    let transport = places.clone();
+    let local = LocalPeer { identity: peer(1), cluster_id: None };
+    let runtime = Handle::current();
+    let peers = Peers::open(Box::new(move |_| transport), local, runtime.clone(), runtime, 0);
+    let at = |host: &str| PeerAddress { host: host.to_owned(), port: 1 };
+    peers.place(BrokerId(2), at("configured"));
+    peers.recall(BrokerId(2), Some(at("old")));
+    peers.recall(BrokerId(3), Some(at("old")));
+    peers.set_address(BrokerId(2), Some(at("new")));
+    peers.set_address(BrokerId(2), None);
+    peers.set_address(BrokerId(3), None);
+    let told = std::mem::take(&mut *places.0.lock().expect("no test panics under it"));
+    assert_eq!(told, ["2 configured", "3 old", "2 new", "2 configured", "3 nowhere"]);
 }
 
 #[tokio::test]

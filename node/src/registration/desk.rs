@@ -120,7 +120,7 @@ impl Desk {
     /// The image at the start: where everybody is.
     pub fn started(&self, image: &MetadataImage) {
         for (id, registration) in image.brokers().filter(|(id, _)| *id != self.id) {
-            self.shell.peers.set_address(id, peer_address(registration));
+            self.shell.peers.recall(id, peer_address(registration));
         }
         self.controller_changed();
     }
