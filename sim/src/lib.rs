@@ -1,12 +1,16 @@
-//! The simulator: whole nodes on madsim, simulated disks and networks, oracles.
+//! The simulator: whole nodes on madsim, the core machines alone under the direct driver, oracles.
 //!
-//! A run is a pure function of its plan and the build. `run` is the door; `cluster` starts and breaks the node, `workload`
+//! A run is a pure function of its plan and the build. There are two tiers. [`direct`] steps the machines with one event
+//! loop and exists in every build; `scenario` is the form of the files that both read. On madsim, `run` is the door; `cluster` starts and breaks the node, `workload`
 //! is what clients do, `history` what they saw, `check` what must be true of it. All of these exist under
 //! `cfg(madsim)` only; the simulated disk and store are tested in the normal build, too.
 #![forbid(unsafe_code)]
 
+pub mod direct;
 pub mod disk;
 pub mod meta_store;
+pub mod rng;
+pub mod scenario;
 
 #[cfg(madsim)]
 pub mod check;
@@ -20,8 +24,6 @@ pub mod history;
 pub mod network;
 #[cfg(madsim)]
 pub mod peer_net;
-#[cfg(madsim)]
-pub mod rng;
 #[cfg(madsim)]
 pub mod run;
 #[cfg(madsim)]

@@ -3,22 +3,11 @@
 
 use highwater_core::guard::Guard;
 use highwater_sim::run::{Plan, run};
-use serde::Deserialize;
+use highwater_sim::scenario::{Scenario, Tier};
 use std::path::Path;
 
 /// How many seeds behind the named one may stand in for it.
 const SEEDS_MAX: u64 = 200;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Scenario {
-    seed: u64,
-    durable: Option<bool>,
-    /// None where the harness itself was wrong: then the seed only has to stay silent.
-    removed: Option<String>,
-    #[serde(default)]
-    expect: Vec<String>,
-}
 
 fn guard(name: &str) -> Guard {
     let found = Guard::ALL.iter().find(|guard| guard.name() == name);
@@ -43,9 +32,10 @@ fn what_was_found_once_is_found_again() {
     files.sort();
     assert!(files.len() >= 3, "the scenarios are where they should be");
     for file in files {
-        let text = std::fs::read_to_string(&file).expect("a scenario is readable");
-        let scenario: Scenario =
-            toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let scenario = Scenario::read(&file).unwrap_or_else(|error| panic!("{error}"));
+        if !scenario.tier.contains(&Tier::Madsim) {
+            continue;
+        }
         let sound = run(&Plan { durable: scenario.durable, ..Plan::of(scenario.seed) });
         assert_eq!(sound.complaint, None, "{}\n{}", file.display(), sound.report());
         let Some(removed) = &scenario.removed else { continue };

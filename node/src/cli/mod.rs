@@ -15,6 +15,7 @@ mod offsets;
 mod output;
 mod produce;
 pub mod serve;
+mod sim;
 mod topic;
 
 pub use error::CliError;
@@ -74,6 +75,8 @@ enum Command {
     Log(log::LogCommand),
     /// Measure a broker, alone or against another
     Bench(bench::BenchArgs),
+    /// Run the state machines under simulated faults
+    Sim(sim::SimArgs),
     /// Explain settings
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -96,6 +99,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Log(command) => log::run(command, output),
         Command::Bench(args) => bench::run(args, output),
         Command::Config(command) => config::run(command, output),
+        Command::Sim(args) => return sim::run(args, cli.json),
         Command::Completions(args) => completions::run(args),
     };
     match outcome {
