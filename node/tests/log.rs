@@ -571,6 +571,24 @@ fn a_deleted_log_makes_room_for_another_of_its_name() {
     assert!(error.to_string().contains("belongs to topic id"), "{error}");
 }
 
+#[test]
+fn a_sync_that_a_deletion_overtakes_is_no_disk_failure() {
+    let house = House::new(LogConfig::default());
+    let (mut log, _) = house.open();
+    fill(&mut log, 10);
+    let job = log.flush_job(FlushScope::All).unwrap();
+    house.dir().delete_log(&mut log).unwrap();
+    let gone = house.dir().deleted().unwrap();
+    house.dir().remove_deleted(&gone[0]).unwrap();
+    let result = job.run(&*house.dir().context().disk);
+    assert!(result.is_err(), "its directory is gone");
+    assert_eq!(
+        log.flushed(&job.note, result).unwrap(),
+        Offset(0),
+        "nothing was made durable, and nothing failed"
+    );
+}
+
 /// The log of another partition of the same shape: the same offsets and sizes, other records.
 fn neighbour(house: &House) -> Log {
     let tp = TopicPartition { partition: PartitionIndex(1), ..TP };

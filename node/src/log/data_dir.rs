@@ -377,6 +377,7 @@ impl Log {
                 segment.file.moved_to(&dir.join(name));
             }
         }
+        self.is_deleted = true;
         self.poisoned.get_or_insert_with(|| "the log was deleted".to_owned());
         self.dir = dir.to_owned();
     }

@@ -182,6 +182,9 @@ impl Log {
     /// Takes the outcome of a job. An error poisons the log: the kernel has dropped the bytes and a second sync
     /// would lie (ST-01). Answers the flushed end.
     pub fn flushed(&mut self, note: &FlushNote, result: io::Result<()>) -> Result<Offset, LogError> {
+        if self.is_deleted {
+            return Ok(self.flush.through);
+        }
         let synced = result.map_err(LogError::io("sync", &self.dir));
         self.poison_on_error(synced)?;
         self.check_writable()?;

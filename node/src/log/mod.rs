@@ -83,6 +83,8 @@ pub struct Log {
     recent: VecDeque<Located>,
     pending: Option<PendingAppend>,
     poisoned: Option<String>,
+    /// The topic was deleted: syncs that are still under way may find nothing, and nobody waits for them.
+    is_deleted: bool,
     /// Removed segments whose files wait for `file.delete.delay.ms`.
     doomed: VecDeque<Doomed>,
     generation: u64,

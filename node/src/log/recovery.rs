@@ -158,6 +158,7 @@ impl Opening<'_> {
             recent: VecDeque::new(),
             pending: None,
             poisoned: None,
+            is_deleted: false,
             doomed: VecDeque::new(),
             generation,
         };
