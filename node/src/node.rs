@@ -35,7 +35,7 @@ use highwater_core::transport::{LocalPeer, PEER_LISTENER, PeerAddress, PeerIdent
 use highwater_protocol::Features;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -157,6 +157,8 @@ pub struct Node {
     throttles: Throttles,
     counters: Counters,
     random: AtomicU64,
+    /// The metadata have told what is here, and it is open.
+    are_logs_open: AtomicBool,
     workers: Mutex<Vec<Running>>,
     /// Why the node must end, once something says so.
     halted: watch::Sender<Option<String>>,
@@ -219,6 +221,7 @@ impl Node {
             throttles: Throttles::new(&broker_config, &image),
             counters: Counters::default(),
             random: AtomicU64::new(random),
+            are_logs_open: AtomicBool::new(false),
             workers: Mutex::default(),
             halted: watch::Sender::new(None),
             timers_tasks: Mutex::default(),
@@ -228,8 +231,9 @@ impl Node {
         });
         node.shell.replication.attach(node.me.clone());
         node.membership.carry_isr_changes();
-        node.open_partitions()?;
-        node.data_dir.recovery_points().logs_are_recovered();
+        if node.is_present(&node.image()) {
+            node.open_partitions()?;
+        }
         node.start_workers(&platform.control);
         let image = node.image();
         node.desk.started(&image);
@@ -279,6 +283,22 @@ impl Node {
     /// Where brokers speak to the active controller.
     pub const fn desk(&self) -> &Arc<Desk> {
         &self.desk
+    }
+
+    /// Drawn anew by every process (KIP-380).
+    pub(crate) fn incarnation(&self) -> [u8; 16] {
+        incarnation(&self.config)
+    }
+
+    /// Whether the logs are open: not before the metadata are as new as this process.
+    pub fn are_logs_open(&self) -> bool {
+        self.are_logs_open.load(Ordering::Acquire)
+    }
+
+    /// Every log that is here was recovered.
+    pub(crate) fn logs_are_open(&self) {
+        self.data_dir.recovery_points().logs_are_recovered();
+        self.are_logs_open.store(true, Ordering::Release);
     }
 
     /// What file, environment and command line say.
@@ -518,6 +538,10 @@ impl Node {
         if let Err(error) = self.meta_store.flush() {
             tracing::warn!(%error, "checkpoints were not stored; the next start reads the logs instead");
         }
+        if !self.are_logs_open() {
+            // What was not even looked at cannot be called clean.
+            return Ok(());
+        }
         let (_, offline) = self.registry.counts();
         if offline > 0 {
             tracing::warn!(
@@ -580,8 +604,7 @@ fn open_peers(
     control: &tokio::runtime::Handle,
     random: u64,
 ) -> Arc<Peers> {
-    let mut incarnation = [0; 16];
-    incarnation.copy_from_slice(&config.seed[..16]);
+    let incarnation = incarnation(config);
     let directory_id = data_dir.directory_id().0;
     let identity = PeerIdentity { id: config.node_id, incarnation, directory_id };
     let local = LocalPeer { identity, cluster_id: data_dir.cluster_id() };
@@ -601,6 +624,13 @@ fn lifecycle_config(broker: &BrokerConfig) -> LifecycleConfig {
 }
 
 /// How this process begins: registered at once, if it is the cluster's only node.
+/// The name of this process.
+fn incarnation(config: &NodeSetup) -> [u8; 16] {
+    let mut incarnation = [0; 16];
+    incarnation.copy_from_slice(&config.seed[..16]);
+    incarnation
+}
+
 fn begin(
     config: &NodeSetup,
     data_dir: &DataDir,

@@ -31,10 +31,7 @@ impl Node {
     pub(crate) fn open_partitions(&self) -> Result<(), LogError> {
         let image = self.image();
         let begun = self.clock().mono();
-        // An image that is not complete would call logs strays that are none.
-        if self.controller().is_active() {
-            self.sweep(&image)?;
-        }
+        self.sweep(&image)?;
         let mut sum = OpenedSum::default();
         for topic in image.topics() {
             self.open_topic(&image, topic, &mut sum);
@@ -58,24 +55,31 @@ impl Node {
             self.give_roles(topic, &mut roles);
         }
         roles.tell();
+        self.logs_are_open();
         Ok(())
     }
 
-    /// Directories whose topic is gone, or was being removed when the node stopped.
+    /// Whether an image is as new as this process. An older one tells of topics that are gone, and of leaderships that
+    /// are over: nothing is opened, led or swept away by it (CQ-07, PR-15).
+    pub(crate) fn is_present(&self, image: &MetadataImage) -> bool {
+        image.broker(self.id()).is_some_and(|registration| registration.incarnation == self.incarnation())
+    }
+
+    /// Directories whose topic is gone or has its replicas elsewhere, or which were being removed when the node stopped.
     fn sweep(&self, image: &MetadataImage) -> Result<(), LogError> {
         for found in self.data_dir().logs()? {
             if found.topic == highwater_core::metadata::METADATA_TOPIC {
                 continue;
             }
             let Some(topic_id) = found.topic_id else { continue };
-            if image.topic_by_id(topic_id).is_none() {
-                tracing::warn!(
-                    topic = found.topic,
-                    partition = found.partition.0,
-                    "removing a stray log: its topic is gone"
-                );
-                self.data_dir().delete_stray(&found)?;
-            }
+            let partition = image.partition(TopicPartition { topic_id, partition: found.partition });
+            let why = match partition {
+                Some(state) if state.replicas.contains(&self.id()) => continue,
+                Some(_) => "its replicas are elsewhere now",
+                None => "its topic is gone",
+            };
+            tracing::warn!(topic = found.topic, partition = found.partition.0, "removing a stray log: {why}");
+            self.data_dir().delete_stray(&found)?;
         }
         for dir in self.data_dir().deleted()? {
             self.data_dir().remove_deleted(&dir)?;
@@ -190,7 +194,6 @@ impl Node {
         let mut configured = BTreeSet::new();
         let mut are_quotas_changed = false;
         let mut is_registration_changed = false;
-        let mut roles = RolesSum::default();
         for record in &committed.records {
             match record {
                 Record::Cluster { id } => self.join_cluster(id),
@@ -219,20 +222,14 @@ impl Node {
                 _ => {}
             }
         }
-        for id in opened {
-            if let Some(topic) = committed.image.topic_by_id(id) {
-                self.open_topic(&committed.image, topic, &mut OpenedSum::default());
-                self.give_roles(topic, &mut roles);
-            }
+        let changes = RoleChanges { opened, changed, removed };
+        if self.are_logs_open() {
+            self.change_roles(&before, &committed.image, &changes);
+        } else if self.is_present(&committed.image)
+            && let Err(error) = self.open_partitions()
+        {
+            self.halt(format!("the log directories cannot be listed: {error}"));
         }
-        for (id, state) in changed {
-            let was = before.partition(id).map(|before| before.leader_epoch);
-            let is_election = was != Some(state.leader_epoch);
-            let mut unchanged = RolesSum::default();
-            let roles = if is_election { &mut roles } else { &mut unchanged };
-            self.change_role(&committed.image, id, &state, roles);
-        }
-        roles.tell();
         if is_registration_changed {
             self.replication().registered();
         }
@@ -245,9 +242,28 @@ impl Node {
         if are_quotas_changed || are_settings_changed {
             self.throttles().configure(&self.broker_config(), &committed.image);
         }
-        self.remove_topics(&before, &removed);
         self.desk().applied(&before, committed);
         self.membership().applied(&committed.image);
+    }
+
+    /// Replicas come, go, and take other roles. What is deleted goes first: a new topic may have its name.
+    fn change_roles(&self, before: &MetadataImage, image: &MetadataImage, changes: &RoleChanges) {
+        let mut roles = RolesSum::default();
+        self.remove_topics(before, &changes.removed);
+        for id in &changes.opened {
+            if let Some(topic) = image.topic_by_id(*id) {
+                self.open_topic(image, topic, &mut OpenedSum::default());
+                self.give_roles(topic, &mut roles);
+            }
+        }
+        for (id, state) in &changes.changed {
+            let was = before.partition(*id).map(|before| before.leader_epoch);
+            let is_election = was != Some(state.leader_epoch);
+            let mut unchanged = RolesSum::default();
+            let roles = if is_election { &mut roles } else { &mut unchanged };
+            self.change_role(image, *id, state, roles);
+        }
+        roles.tell();
     }
 
     /// A broker has registered: if it votes, the voters' record follows its address.
@@ -371,6 +387,16 @@ impl OpenedSum {
         self.bytes_cut += opened.report.cut.as_ref().map_or(0, |cut| cut.bytes);
         self.indexes_rebuilt += opened.report.indexes_rebuilt;
     }
+}
+
+/// What was committed of topics and their partitions.
+#[derive(Debug)]
+struct RoleChanges {
+    /// Topics with new partitions.
+    opened: BTreeSet<TopicId>,
+    /// Partitions with another leader, ISR or replicas.
+    changed: BTreeMap<TopicPartition, PartitionState>,
+    removed: Vec<TopicId>,
 }
 
 /// What a change of the metadata makes of the partitions here, for one line to the operator.

@@ -17,6 +17,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// The text form that [`prometheus_client`] writes.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -52,6 +53,7 @@ impl Collector for Metrics {
             page.peers(node)?;
             page.node(node)?;
             page.logs(node)?;
+            page.replication(node)?;
             page.groups(node)?;
             page.disk(node)?;
         }
@@ -153,6 +155,41 @@ impl Page<'_> {
         self.gauge("highwater_fetch_sessions", "Fetch sessions (KIP-227)", as_gauge(sessions))?;
         let help = "Partitions in fetch sessions";
         self.gauge("highwater_fetch_session_partitions", help, as_gauge(partitions))
+    }
+
+    /// What leaders here see of their followers, and what goes between brokers.
+    fn replication(&mut self, node: &Node) -> fmt::Result {
+        let (mut leads, mut under_replicated, mut under_min_isr, mut lag_records) = (0, 0, 0, 0);
+        for view in node.registry().all().iter().filter_map(|partition| partition.leader_view()) {
+            leads += 1;
+            under_replicated += usize::from(view.isr < view.replicas);
+            under_min_isr += usize::from(view.isr < view.min_isr);
+            lag_records = lag_records.max(view.lag_records_max);
+        }
+        self.gauge("highwater_leader_partitions", "Partitions that this broker leads", as_gauge(leads))?;
+        let help = "Partitions led here of which a replica is not in sync";
+        self.gauge("highwater_under_replicated_partitions", help, as_gauge(under_replicated))?;
+        let help = "Partitions led here that take no acks=all, for too few replicas are in sync";
+        self.gauge("highwater_under_min_isr_partitions", help, as_gauge(under_min_isr))?;
+        let help = "Records by which the slowest follower of a partition led here is behind";
+        self.gauge("highwater_replication_lag_records_max", help, lag_records)?;
+        let (followed, following) = node.replication().partitions();
+        let help = "Replicas here that follow a leader";
+        self.gauge("highwater_follower_partitions", help, as_gauge(followed))?;
+        let help = "Replicas elsewhere that follow leaders here";
+        self.gauge("highwater_followed_partitions", help, as_gauge(following))?;
+        let counters = node.replication().counters();
+        let totals = [
+            ("highwater_isr_shrinks", "Changes that took replicas out of an ISR", &counters.isr_shrinks),
+            ("highwater_isr_expands", "Changes that took replicas into an ISR", &counters.isr_expands),
+            ("highwater_isr_refusals", "Changes of an ISR that were refused", &counters.isr_failures),
+            ("highwater_replication_sent_bytes", "Bytes of batches sent to followers", &counters.bytes_out),
+            ("highwater_replication_received_bytes", "Bytes of batches from leaders", &counters.bytes_in),
+        ];
+        for (name, help, total) in totals {
+            self.counter(name, help, total.load(Relaxed))?;
+        }
+        Ok(())
     }
 
     /// A short look into every partition's cell; at 10,000 of them that takes some milliseconds.

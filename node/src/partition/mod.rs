@@ -12,7 +12,7 @@ mod waiter;
 
 pub use coordinator::{GroupReply, GroupRequest};
 pub use open::{OpenError, Opened, Opening, Snapshot, Tail};
-pub use replicate::{Delivered, Served};
+pub use replicate::{Delivered, LeaderView, Served};
 pub use waiter::{FollowChange, IsrProposal, Waiter, Woken};
 
 use crate::cell::{CellBroken, CellLock};
@@ -29,7 +29,7 @@ use highwater_core::batch::ValidBatch;
 use highwater_core::config::{BrokerConfig, TopicConfig};
 use highwater_core::coordinator::group::GroupCoordinator;
 use highwater_core::coordinator::{CoordinatorShard, LoadId};
-use highwater_core::ids::{LeaderEpoch, Offset, Token, TopicPartition};
+use highwater_core::ids::{BrokerId, LeaderEpoch, Offset, Token, TopicPartition};
 use highwater_core::replica::{
     Acks, ActiveProducer, EpochEnd, FetchBounds, FetchFrom, Input, Isolation, Leadership, ListedOffset,
     ProduceError, Produced, Replica,
@@ -81,6 +81,8 @@ pub struct Fetched {
     pub bounds: FetchBounds,
     /// The stretches of segment files to send.
     pub plan: ReadPlan,
+    /// A replica that is nearer to the consumer, which is to ask there instead (KIP-392).
+    pub preferred: Option<BrokerId>,
 }
 
 /// The answer to ListOffsets for one partition.
@@ -251,13 +253,13 @@ impl Partition {
         let state = self.cell.lock()?;
         let bounds = state.replica.fetch_bounds(from)?;
         if bounds.diverging.is_some() {
-            return Ok(Fetched { bounds, plan: ReadPlan::default() });
+            return Ok(Fetched { bounds, plan: ReadPlan::default(), preferred: None });
         }
         let plan = state
             .log
             .read(from.offset, bytes_max, bounds.end, is_first_whole)
             .map_err(|error| self.storage_error(&error))?;
-        Ok(Fetched { bounds, plan })
+        Ok(Fetched { bounds, plan, preferred: None })
     }
 
     /// Calls `waiter` once when there is something to read beyond `beyond`, or the partition's state changes.

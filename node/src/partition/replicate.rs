@@ -8,7 +8,7 @@ use highwater_core::fetch::ReadLimit;
 use highwater_core::ids::{BrokerId, LeaderEpoch, Offset, PartitionEpoch, Token};
 use highwater_core::replica::{
     FetchOutcome, FetchPosition, FollowerFetch, Input, IsrAccepted, IsrRefusal, NotReplicated, Replicated,
-    ReplicatedOutcome,
+    ReplicatedOutcome, Role,
 };
 
 /// What a leader has for a follower.
@@ -143,6 +143,35 @@ impl Partition {
     /// Who may serve a consumer at `offset`, with the end that each has (KIP-392).
     pub fn read_replicas(&self, offset: Offset) -> Vec<(BrokerId, Offset)> {
         self.cell.lock().map(|state| state.replica.read_replicas(offset)).unwrap_or_default()
+    }
+}
+
+/// How the replicas of a partition are, as its leader sees them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaderView {
+    /// How many replicas there are.
+    pub replicas: usize,
+    /// How many of them are in sync.
+    pub isr: usize,
+    /// `min.insync.replicas`.
+    pub min_isr: usize,
+    /// By how many records the last of the followers that were heard of is behind.
+    pub lag_records_max: i64,
+}
+
+impl Partition {
+    /// How the replicas are; `None` on a follower.
+    pub fn leader_view(&self) -> Option<LeaderView> {
+        let state = self.cell.lock().ok()?;
+        let Role::Leader(leader) = state.replica.role() else { return None };
+        let end = state.replica.log_end();
+        let lags = leader.follower_ends().map(|(_, follower)| end.0 - follower.0);
+        Some(LeaderView {
+            replicas: leader.replicas().len(),
+            isr: leader.isr().len(),
+            min_isr: state.replica.settings().min_isr.min(leader.replicas().len()),
+            lag_records_max: lags.max().unwrap_or(0).max(0),
+        })
     }
 }
 

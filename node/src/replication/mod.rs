@@ -40,7 +40,7 @@ pub struct ReplicationCounters {
     pub isr_shrinks: AtomicU64,
     /// Replicas that caught up and were taken into an ISR.
     pub isr_expands: AtomicU64,
-    /// Proposals that the controller refused, or that nobody answered.
+    /// Proposals that the controller refused.
     pub isr_failures: AtomicU64,
     /// Bytes of batches sent to followers.
     pub bytes_out: AtomicU64,

@@ -31,6 +31,9 @@ use std::time::Duration;
 /// The first version whose requests name topics by id (KIP-516).
 const IDS_SINCE: i16 = 13;
 
+/// The first version whose requests tell the consumer's rack (KIP-392).
+const RACKS_SINCE: i16 = 11;
+
 /// Serves a fetch request.
 pub(super) fn handle(call: Call<'_>, request: &FetchView) {
     let now = call.node.clock().mono();
@@ -55,8 +58,12 @@ pub(super) fn handle(call: Call<'_>, request: &FetchView) {
         Err(code) => return response::send_error(call.responder, code),
     };
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+    let rack = Some(&*request.rack_id).filter(|rack| !rack.is_empty()).map(Arc::from);
     let wanted = Wanted {
         isolation,
+        // Whoever tells its rack knows how to be sent to a follower, and how to ask one (KIP-392).
+        from_follower: call.responder.version() >= RACKS_SINCE,
+        rack,
         request_bytes_max: request.max_bytes,
         bytes_min: request.min_bytes,
         deadline: call.received_at + wait,

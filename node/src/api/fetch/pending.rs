@@ -8,7 +8,7 @@ use crate::node::Node;
 use crate::partition::{Fetched, Partition, Waiter, Woken};
 use crate::timers::Timed;
 use highwater_core::fetch::{Answer, Budget, FetchPartition, FetchSet, FetchWait, SessionId, Slot, TopicKey};
-use highwater_core::ids::{Offset, Token};
+use highwater_core::ids::{BrokerId, Offset, Token};
 use highwater_core::quota::QuotaKind;
 use highwater_core::replica::{FetchFrom, Isolation};
 use highwater_core::time::Instant;
@@ -39,6 +39,8 @@ pub(super) enum Home {
 #[derive(Debug)]
 pub(super) struct Wanted {
     pub(super) isolation: Isolation,
+    pub(super) from_follower: bool,
+    pub(super) rack: Option<Arc<str>>,
     pub(super) request_bytes_max: i32,
     pub(super) bytes_min: i32,
     pub(super) deadline: Instant,
@@ -49,6 +51,8 @@ pub(super) struct Wanted {
 pub(crate) struct Pending {
     node: Arc<Node>,
     isolation: Isolation,
+    from_follower: bool,
+    rack: Option<Arc<str>>,
     request_bytes_max: i32,
     deadline: Instant,
     client_id: Option<Arc<str>>,
@@ -94,6 +98,8 @@ impl Pending {
         Arc::new_cyclic(|me| Self {
             node,
             isolation: wanted.isolation,
+            from_follower: wanted.from_follower,
+            rack: wanted.rack.clone(),
             request_bytes_max: wanted.request_bytes_max,
             deadline: wanted.deadline,
             client_id,
@@ -154,7 +160,7 @@ impl Pending {
         }
         for (slot, wanted) in work {
             let outcome = self.read_one(slot, &wanted, &mut budget, watches);
-            let is_urgent = outcome.as_ref().map_or(true, |fetched| fetched.bounds.diverging.is_some());
+            let is_urgent = outcome.as_ref().map_or(true, is_urgent);
             let bytes = outcome.as_ref().map_or(0, |fetched| fetched.plan.bytes);
             inner.wait.read(slot, bytes);
             if is_urgent {
@@ -181,14 +187,36 @@ impl Pending {
             current_leader_epoch: wanted.current_leader_epoch,
             last_fetched_epoch: wanted.last_fetched_epoch,
             isolation: self.isolation,
-            from_follower: false,
+            from_follower: self.from_follower,
         };
+        if let Some(preferred) = self.preferred(&partition, wanted.fetch_offset) {
+            let bounds = partition.fetch(from, 0, false)?.bounds;
+            return Ok(Fetched { bounds, plan: ReadPlan::default(), preferred: Some(preferred) });
+        }
         let limit = budget.limit(wanted.partition_bytes_max);
         let fetched = partition.fetch(from, limit.bytes_max, limit.at_least_one_batch)?;
         budget.spend(fetched.plan.bytes);
         let beyond = fetched.bounds.end.max(wanted.fetch_offset);
         watches.push(ToWatch { slot, partition, beyond });
         Ok(fetched)
+    }
+
+    /// A replica in the consumer's rack, if this one is not: the one that has most, as Kafka's
+    /// `RackAwareReplicaSelector` (KIP-392).
+    fn preferred(&self, partition: &Partition, offset: Offset) -> Option<BrokerId> {
+        let rack = self.rack.as_deref()?;
+        if !self.node.broker_config().is_selector_rack_aware {
+            return None;
+        }
+        let image = self.node.image();
+        let is_near = |broker: BrokerId| {
+            image.broker(broker).is_some_and(|registration| registration.rack.as_deref() == Some(rack))
+        };
+        if is_near(self.node.id()) {
+            return None;
+        }
+        let serving = partition.read_replicas(offset).into_iter().filter(|(broker, _)| is_near(*broker));
+        serving.max_by_key(|(_, end)| *end).map(|(broker, _)| broker)
     }
 
     /// Those of `watches` that are not armed already, by an earlier fetch of the session.
@@ -307,9 +335,9 @@ impl Pending {
 impl Inner {
     /// Whether the partition was read and had nothing to give.
     fn is_quiet(&self, slot: Slot) -> bool {
-        self.outcomes.get(&slot).is_some_and(|(_, outcome)| {
-            outcome.as_ref().is_ok_and(|f| f.plan.bytes == 0 && f.bounds.diverging.is_none())
-        })
+        self.outcomes
+            .get(&slot)
+            .is_some_and(|(_, outcome)| outcome.as_ref().is_ok_and(|f| f.plan.bytes == 0 && !is_urgent(f)))
     }
 
     const fn session(&self) -> Option<SessionId> {
@@ -318,6 +346,11 @@ impl Inner {
             Home::Session { id, .. } => Some(*id),
         }
     }
+}
+
+/// Whether the consumer is to be told at once.
+const fn is_urgent(fetched: &Fetched) -> bool {
+    fetched.bounds.diverging.is_some() || fetched.preferred.is_some()
 }
 
 /// What the session remembers of an answer.
@@ -333,7 +366,7 @@ fn told_of(wanted: &FetchPartition, outcome: &Outcome) -> Answer {
         Ok(fetched) => Answer {
             bytes: fetched.plan.bytes,
             is_cut: fetched.plan.bytes == 0 && fetched.bounds.end > wanted.fetch_offset,
-            is_urgent: fetched.bounds.diverging.is_some(),
+            is_urgent: is_urgent(fetched),
             high_watermark: fetched.bounds.high_watermark,
             log_start: fetched.bounds.log_start,
         },

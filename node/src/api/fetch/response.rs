@@ -125,6 +125,9 @@ fn partition(answer: PartitionAnswer, is_committed_only: bool) -> (PartitionData
             data.high_watermark = fetched.bounds.high_watermark.0;
             data.last_stable_offset = fetched.bounds.last_stable_offset.0;
             data.log_start_offset = fetched.bounds.log_start.0;
+            if let Some(preferred) = fetched.preferred {
+                data.preferred_read_replica = preferred.0;
+            }
             if let Some(end) = fetched.bounds.diverging {
                 data.diverging_epoch =
                     FetchResponseEpochEndOffset { epoch: end.epoch.0, end_offset: end.end.0 };
