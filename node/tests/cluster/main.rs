@@ -8,7 +8,7 @@ use load::Load;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_leader_costs_no_acknowledged_record() {
-    let cluster = DevCluster::start(&[]);
+    let cluster = DevCluster::start(0, &[]);
     cluster.cli(&["topic", "create", "riders", "--partitions", "1"]);
     cluster.whole();
     let load = Load::start(&cluster.bootstrap(), "riders", 1).await;
@@ -31,7 +31,7 @@ async fn a_killed_leader_costs_no_acknowledged_record() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_is_one_command_and_costs_nothing() {
-    let cluster = DevCluster::start(&["--set", "num.partitions=3"]);
+    let cluster = DevCluster::start(1, &["--set", "num.partitions=3"]);
     cluster.cli(&["topic", "create", "riders"]);
     cluster.whole();
     let load = Load::start(&cluster.bootstrap(), "riders", 3).await;

@@ -9,6 +9,7 @@
 
 use super::super::CliError;
 use crate::config::Loader;
+use highwater_core::config::{BROKER, Class};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::io;
@@ -161,7 +162,8 @@ impl Layout {
             ("share.coordinator.state.topic.replication.factor", replicas),
             ("share.coordinator.state.topic.min.isr", in_sync),
         ];
-        let unsaid = defaults.iter().filter(|(name, _)| !said.contains_key(*name));
+        let has_effect = |name: &str| BROKER.definition(name).is_some_and(|d| d.class == Class::Implemented);
+        let unsaid = defaults.iter().filter(|(name, _)| has_effect(name) && !said.contains_key(*name));
         Ok(unsaid.map(|(name, value)| format!("{name}={value}")).collect())
     }
 }
