@@ -648,8 +648,12 @@ fn begin(
         endpoints,
         rack,
         features: crate::features::supported(),
-        // A directory of a release without broker epochs tells only whether it was closed in order.
-        clean_stop_of: data_dir.last_run().broker_epoch.or(before).filter(|_| data_dir.last_run().was_clean),
+        clean_stop_of: match starting.is_leading() {
+            // A directory of a release without broker epochs tells only whether it was closed in order.
+            true => data_dir.last_run().broker_epoch.or(before).filter(|_| data_dir.last_run().was_clean),
+            // A process that died while its machine went on has lost nothing either.
+            false => data_dir.last_run().broker_epoch,
+        },
     };
     // A node alone is registered in the flush that its start needs anyway; others ask the active controller.
     let registration = Registration { id: config.node_id, incarnation, announced: announced.clone() };
