@@ -103,6 +103,11 @@ struct View {
     brokers: BTreeMap<BrokerId, BrokerAddress>,
     topics: BTreeMap<String, Arc<Topic>>,
     names: BTreeMap<Uuid, String>,
+    /// What the highest leader epoch told of a partition was, told by whomever: a broker that is cut off from the others
+    /// still answers, with what was true before (KIP-320).
+    newest: BTreeMap<(Uuid, PartitionIndex), Partition>,
+    /// Rises with every piece of metadata that turned out stale, so that somebody else is asked next.
+    stale: usize,
     connections: BTreeMap<BrokerAddress, Connection>,
 }
 
@@ -204,13 +209,7 @@ impl<D: Dial> Cluster<D> {
 
     /// A connection to whichever broker answers: one that is connected, a known one, a bootstrap address.
     pub async fn any(&self) -> Result<Connection, ClientError> {
-        let candidates: Vec<BrokerAddress> = {
-            let mut view = self.view();
-            view.connections.retain(|_, connection| !connection.is_closed());
-            let connected = view.connections.keys().cloned();
-            let candidates = connected.chain(view.brokers.values().cloned());
-            candidates.chain(self.inner.bootstrap.iter().cloned()).collect()
-        };
+        let candidates = self.view().candidates(&self.inner.bootstrap);
         let mut failed = ClientError::Closed;
         for address in candidates {
             match self.connection(&address).await {
@@ -258,7 +257,10 @@ impl<D: Dial> Cluster<D> {
 
     /// Forgets a topic's metadata, which an answer has shown to be stale.
     pub fn forget(&self, topic: &str) {
-        self.view().topics.remove(topic);
+        let mut view = self.view();
+        if view.topics.remove(topic).is_some() {
+            view.stale += 1;
+        }
     }
 
     /// Asks for metadata: of all topics, or of those named (none of them: brokers only).
@@ -339,6 +341,44 @@ impl<D: Dial> Cluster<D> {
 }
 
 impl View {
+    /// Whom to ask, in this order: who is connected, beginning with another one each time that an answer was stale,
+    /// then the others. A lone connection may be to a broker that is cut off: every other time it comes last.
+    fn candidates(&mut self, bootstrap: &[BrokerAddress]) -> Vec<BrokerAddress> {
+        self.connections.retain(|_, connection| !connection.is_closed());
+        let mut connected: Vec<_> = self.connections.keys().cloned().collect();
+        let mut others: Vec<BrokerAddress> = Vec::new();
+        for address in self.brokers.values().chain(bootstrap) {
+            if !connected.contains(address) && !others.contains(address) {
+                others.push(address.clone());
+            }
+        }
+        for list in [&mut connected, &mut others] {
+            if !list.is_empty() {
+                let first = self.stale % list.len();
+                list.rotate_left(first);
+            }
+        }
+        if connected.len() == 1 && self.stale % 2 == 1 {
+            others.append(&mut connected);
+            return others;
+        }
+        connected.append(&mut others);
+        connected
+    }
+
+    /// What is known of a partition, now that this was told of it.
+    fn newest(&mut self, topic: Uuid, partition: PartitionIndex, told: Partition) -> Partition {
+        let known = self.newest.entry((topic, partition)).or_insert(told);
+        // Without an id, or an epoch, a broker is too old to tell what is newer.
+        if topic == Uuid::default()
+            || told.leader_epoch == LeaderEpoch::NONE
+            || told.leader_epoch >= known.leader_epoch
+        {
+            *known = told;
+        }
+        *known
+    }
+
     fn learn(&mut self, answer: &MetadataResponse) {
         self.cluster_id.clone_from(&answer.cluster_id);
         self.controller = (answer.controller_id >= 0).then_some(BrokerId(answer.controller_id));
@@ -351,9 +391,14 @@ impl View {
             let Some(name) = &topic.name else { continue };
             if topic.error_code.is_error() {
                 self.topics.remove(name);
+                self.newest.retain(|(id, _), _| *id != topic.topic_id);
             } else {
                 self.names.insert(topic.topic_id, name.clone());
-                self.topics.insert(name.clone(), Arc::new(Topic::from_metadata(name, topic)));
+                let mut told = Topic::from_metadata(name, topic);
+                for (index, partition) in &mut told.partitions {
+                    *partition = self.newest(told.id, *index, *partition);
+                }
+                self.topics.insert(name.clone(), Arc::new(told));
             }
         }
     }
@@ -371,5 +416,63 @@ impl Topic {
 
     fn is_led(&self) -> bool {
         !self.partitions.is_empty() && self.partitions.values().all(|partition| partition.leader.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use highwater_protocol::messages::{MetadataResponseBroker, MetadataResponsePartition};
+
+    /// What a broker tells: the leader of the one partition, and since which epoch.
+    fn told(leader: i32, epoch: i32) -> MetadataResponse {
+        let partition =
+            MetadataResponsePartition { leader_id: leader, leader_epoch: epoch, ..Default::default() };
+        let topic = MetadataResponseTopic {
+            name: Some("t".into()),
+            topic_id: Uuid([1; 16]),
+            partitions: vec![partition],
+            ..Default::default()
+        };
+        let broker = |id: i32| MetadataResponseBroker {
+            node_id: id,
+            host: "h".into(),
+            port: id,
+            ..Default::default()
+        };
+        MetadataResponse { brokers: (1..=3).map(broker).collect(), topics: vec![topic], ..Default::default() }
+    }
+
+    fn leader(view: &View) -> Option<BrokerId> {
+        view.topics["t"].partitions[&PartitionIndex(0)].leader
+    }
+
+    #[test]
+    fn a_broker_that_is_cut_off_does_not_take_what_others_told_back() {
+        let mut view = View::default();
+        view.learn(&told(1, 4));
+        view.learn(&told(2, 5));
+        view.topics.clear();
+        view.learn(&told(1, 4));
+        assert_eq!(leader(&view), Some(BrokerId(2)));
+        view.learn(&told(-1, 5));
+        assert_eq!(leader(&view), None, "of the same epoch: nobody leads any more");
+        view.learn(&told(3, -1));
+        assert_eq!(leader(&view), Some(BrokerId(3)), "a broker that knows of no epochs is believed");
+    }
+
+    #[test]
+    fn after_a_stale_answer_another_broker_is_asked() {
+        let mut view = View::default();
+        view.learn(&told(1, 0));
+        let bootstrap = [BrokerAddress { host: "b".into(), port: 9 }];
+        let mut first = || {
+            let first = view.candidates(&bootstrap)[0].port;
+            view.stale += 1;
+            first
+        };
+        let asked = [first(), first(), first(), first(), first()];
+        assert_eq!(asked, [1, 2, 3, 9, 1]);
+        assert_eq!(view.candidates(&bootstrap).len(), 4, "all of them, in the end");
     }
 }
