@@ -68,6 +68,13 @@ impl fmt::Debug for PeersSetup {
 /// Makes a node's transport, on a network of the maker's choice. Listening starts here.
 pub type OpenPeers = Box<dyn FnOnce(PeersSetup) -> Arc<dyn PeerTransport> + Send>;
 
+/// Who hears what. Stands before the transport does, so that nothing is missed that arrives with the first connection.
+#[derive(Default)]
+struct Dispatch {
+    handlers: RwLock<Handlers>,
+    unhandled: AtomicU64,
+}
+
 #[derive(Default)]
 struct Handlers {
     /// By the kind's code.
@@ -79,10 +86,9 @@ struct Handlers {
 pub struct Peers {
     transport: Arc<dyn PeerTransport>,
     counters: Arc<PeerCounters>,
-    handlers: RwLock<Handlers>,
+    dispatch: Arc<Dispatch>,
     /// Where the configuration says that peers are.
     placed: Mutex<BTreeMap<BrokerId, PeerAddress>>,
-    unhandled: AtomicU64,
 }
 
 impl fmt::Debug for Peers {
@@ -94,24 +100,17 @@ impl fmt::Debug for Peers {
 impl Peers {
     /// Opens the door. Nothing is handled yet.
     pub fn open(open: OpenPeers, local: LocalPeer, control: Handle, bulk: Handle, seed: u64) -> Arc<Self> {
-        Arc::new_cyclic(|me: &Weak<Self>| {
-            let handler: Weak<dyn PeerHandler> = me.clone();
-            let counters = Arc::new(PeerCounters::default());
-            let setup = PeersSetup { local, control, bulk, seed, handler, counters: counters.clone() };
-            Self {
-                transport: open(setup),
-                counters,
-                handlers: RwLock::default(),
-                placed: Mutex::default(),
-                unhandled: AtomicU64::new(0),
-            }
-        })
+        let dispatch = Arc::new(Dispatch::default());
+        let handler: Weak<dyn PeerHandler> = Arc::downgrade(&dispatch) as Weak<dyn PeerHandler>;
+        let counters = Arc::new(PeerCounters::default());
+        let setup = PeersSetup { local, control, bulk, seed, handler, counters: counters.clone() };
+        Arc::new(Self { transport: open(setup), counters, dispatch, placed: Mutex::default() })
     }
 
     /// From now on frames of this kind go to `handler`, as long as it lives.
     pub fn handle(&self, kind: FrameKind, handler: Weak<dyn FrameHandler>) {
         assert_ne!(kind, FrameKind::Link, "the transport's own frames are not for handlers");
-        let mut handlers = self.handlers.write().unwrap_or_else(PoisonError::into_inner);
+        let mut handlers = self.dispatch.handlers.write().unwrap_or_else(PoisonError::into_inner);
         let at = usize::from(kind.code());
         if handlers.frames.len() <= at {
             handlers.frames.resize(at + 1, None);
@@ -121,7 +120,7 @@ impl Peers {
 
     /// From now on `watcher` hears what happens to links, as long as it lives.
     pub fn watch_links(&self, watcher: Weak<dyn LinkWatcher>) {
-        self.handlers.write().unwrap_or_else(PoisonError::into_inner).links.push(watcher);
+        self.dispatch.handlers.write().unwrap_or_else(PoisonError::into_inner).links.push(watcher);
     }
 
     /// Sends a frame, or says why it did not.
@@ -162,11 +161,11 @@ impl Peers {
 
     /// Frames of kinds that nobody handled.
     pub fn unhandled(&self) -> u64 {
-        self.unhandled.load(Relaxed)
+        self.dispatch.unhandled.load(Relaxed)
     }
 }
 
-impl PeerHandler for Peers {
+impl PeerHandler for Dispatch {
     fn received(&self, from: &PeerIdentity, _class: Class, frame: Frame) {
         let handler = {
             let handlers = self.handlers.read().unwrap_or_else(PoisonError::into_inner);

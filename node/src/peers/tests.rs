@@ -47,8 +47,8 @@ async fn frames_go_to_the_handler_of_their_kind() {
     let (quorum, forward) = (Arc::new(Heard::default()), Arc::new(Heard::default()));
     peers.handle(FrameKind::ForwardReply, Arc::downgrade(&forward) as Weak<dyn FrameHandler>);
     peers.handle(FrameKind::Quorum, Arc::downgrade(&quorum) as Weak<dyn FrameHandler>);
-    peers.received(&peer(2), Class::Control, frame(FrameKind::Quorum));
-    peers.received(&peer(3), Class::Bulk, frame(FrameKind::ForwardReply));
+    peers.dispatch.received(&peer(2), Class::Control, frame(FrameKind::Quorum));
+    peers.dispatch.received(&peer(3), Class::Bulk, frame(FrameKind::ForwardReply));
     assert_eq!(quorum.take(), ["quorum from 2"]);
     assert_eq!(forward.take(), ["forward_reply from 3"]);
 }
@@ -59,8 +59,8 @@ async fn frames_that_nobody_handles_are_counted() {
     let gone = Arc::new(Heard::default());
     peers.handle(FrameKind::Quorum, Arc::downgrade(&gone) as Weak<dyn FrameHandler>);
     drop(gone);
-    peers.received(&peer(2), Class::Control, frame(FrameKind::Quorum));
-    peers.received(&peer(2), Class::Bulk, frame(FrameKind::Forward));
+    peers.dispatch.received(&peer(2), Class::Control, frame(FrameKind::Quorum));
+    peers.dispatch.received(&peer(2), Class::Bulk, frame(FrameKind::Forward));
     assert_eq!(peers.unhandled(), 2);
 }
 
@@ -71,7 +71,7 @@ async fn every_watcher_hears_of_links() {
     for watcher in &watchers {
         peers.watch_links(Arc::downgrade(watcher) as Weak<dyn LinkWatcher>);
     }
-    peers.link(BrokerId(2), LinkEvent::Reset);
+    peers.dispatch.link(BrokerId(2), LinkEvent::Reset);
     for watcher in watchers {
         assert_eq!(watcher.take(), ["Reset 2"]);
     }
