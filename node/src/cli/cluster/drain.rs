@@ -87,9 +87,8 @@ pub(super) fn run_drain(args: &DrainArgs, output: Output) -> Result<(), CliError
     let drained = args.connect.run(|client| async move {
         check_known(&client, node).await?;
         set_drained(&client, node, true).await?;
-        let is_done = leads_nothing(&client, node, Duration::from_secs(args.wait)).await?;
-        let leads = if is_done { 0 } else { leads(&client, node).await? };
-        Ok(Drained { node, drained: true, leads })
+        hand_over(&client, node, Duration::from_secs(args.wait)).await?;
+        Ok(Drained { node, drained: true, leads: leads(&client, node).await? })
     })?;
     output.print(&drained, |drained| match drained.leads {
         0 => format!("node {node} is drained: it leads nothing\n"),
@@ -98,8 +97,8 @@ pub(super) fn run_drain(args: &DrainArgs, output: Output) -> Result<(), CliError
     match drained.leads {
         0 => Ok(()),
         left => Err(CliError::new(format!(
-            "node {node} still leads {}: no other replica of those is in sync; \
-             `highwater cluster under-replicated` shows why",
+            "node {node} still leads {}: there is no other replica in sync, or none at all; \
+             `highwater topic describe` shows which",
             count(left as u64, "partition", "partitions")
         ))),
     }
@@ -214,6 +213,13 @@ async fn leads(client: &Client, node: i32) -> Result<usize, CliError> {
     Ok(partitions.iter().filter(|partition| partition.leader == Some(node)).count())
 }
 
-async fn leads_nothing(client: &Client, node: i32, at_most: Duration) -> Result<bool, CliError> {
-    until_none_left("leaders handed over", at_most, || leads(client, node)).await
+/// Waits until it leads nothing that another replica in sync could lead.
+async fn hand_over(client: &Client, node: i32, at_most: Duration) -> Result<bool, CliError> {
+    let left = || async {
+        let partitions = state::partitions(client).await?;
+        let movable =
+            partitions.iter().filter(|p| p.leader == Some(node) && p.isr.iter().any(|id| *id != node));
+        Ok(movable.count())
+    };
+    until_none_left("leaders handed over", at_most, left).await
 }
