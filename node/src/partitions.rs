@@ -259,6 +259,11 @@ impl Node {
         for (id, state) in &changes.changed {
             let was = before.partition(*id).map(|before| before.leader_epoch);
             let is_election = was != Some(state.leader_epoch);
+            if let (false, Some(before)) = (is_election, before.partition(*id))
+                && state.leader == Some(self.id())
+            {
+                self.replication().isr_changed(&before.isr, &state.isr);
+            }
             let mut unchanged = RolesSum::default();
             let roles = if is_election { &mut roles } else { &mut unchanged };
             self.change_role(image, *id, state, roles);

@@ -15,6 +15,9 @@ use std::time::Duration;
 /// When a proposal without an answer is sent again.
 const PROPOSAL_RETRY: Duration = Duration::from_millis(1000);
 
+/// How long nothing is proposed after a member was not eligible: a broker that has just started is let in in a moment.
+const INELIGIBLE_PAUSE: Duration = Duration::from_millis(200);
+
 /// How far a follower is, by its fetches of this leader epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Progress {
@@ -287,7 +290,7 @@ impl Isr {
                 }
                 self.proposal = None;
                 self.maximal = self.members.clone();
-                self.resume_at = Some(now + PROPOSAL_RETRY);
+                self.resume_at = Some(now + INELIGIBLE_PAUSE);
                 true
             }
         }

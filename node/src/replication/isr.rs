@@ -81,7 +81,6 @@ impl Proposals {
             let Some(partition) = node.registry().get(outcome.partition) else { continue };
             let answer = match outcome.result {
                 Ok(AlteredPartition { leader_epoch, partition_epoch, isr, .. }) => {
-                    count(counters, &node.image(), outcome.partition, &isr);
                     Ok(IsrAccepted { leader_epoch, partition_epoch, isr })
                 }
                 Err(refusal) => {
@@ -131,12 +130,12 @@ fn tell(node: &Node, image: &MetadataImage, partition: TopicPartition, proposal:
     }
 }
 
-fn count(counters: &ReplicationCounters, image: &MetadataImage, partition: TopicPartition, isr: &[BrokerId]) {
-    let Some(state) = image.partition(partition) else { return };
-    if !without(&state.isr, isr).is_empty() {
+/// Counts a change of the ISR of a partition that this broker leads.
+pub(super) fn count(counters: &ReplicationCounters, before: &[BrokerId], after: &[BrokerId]) {
+    if !without(before, after).is_empty() {
         counters.isr_shrinks.fetch_add(1, Relaxed);
     }
-    if !without(isr, &state.isr).is_empty() {
+    if !without(after, before).is_empty() {
         counters.isr_expands.fetch_add(1, Relaxed);
     }
 }

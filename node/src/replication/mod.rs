@@ -36,9 +36,9 @@ use tokio::runtime::Handle;
 /// Running totals of replication.
 #[derive(Debug, Default)]
 pub struct ReplicationCounters {
-    /// Replicas that were taken out of an ISR for lagging.
+    /// Changes that took replicas out of the ISR of a partition led here.
     pub isr_shrinks: AtomicU64,
-    /// Replicas that caught up and were taken into an ISR.
+    /// Changes that took replicas into the ISR of a partition led here.
     pub isr_expands: AtomicU64,
     /// Proposals that the controller refused.
     pub isr_failures: AtomicU64,
@@ -171,6 +171,11 @@ impl Replication {
         if let Some(node) = self.node() {
             self.isr.answered(&node, &self.counters, outcomes);
         }
+    }
+
+    /// The ISR of a partition that this broker leads is another.
+    pub fn isr_changed(&self, before: &[BrokerId], after: &[BrokerId]) {
+        isr::count(&self.counters, before, after);
     }
 
     /// This broker has a new registration, or was let in again: its leaders are to hear of every replica it holds.
