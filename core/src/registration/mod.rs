@@ -245,10 +245,10 @@ impl BrokerLifecycle {
                 self.alterations.sent(sent, items, until);
             }
         }
-        if self.producer_ids.is_due(now) {
-            if let Some(sent) = self.send(BrokerRequestBody::AllocateProducerIds { broker_epoch }, out) {
-                self.producer_ids.sent(sent, until);
-            }
+        if self.producer_ids.is_due(now)
+            && let Some(sent) = self.send(BrokerRequestBody::AllocateProducerIds { broker_epoch }, out)
+        {
+            self.producer_ids.sent(sent, until);
         }
     }
 

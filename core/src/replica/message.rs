@@ -154,7 +154,7 @@ fn decode<T: DeserializeOwned>(version: u8, bytes: &[u8]) -> Result<T, Malformed
         return Err(MalformedMessage);
     }
     match postcard::take_from_bytes(bytes) {
-        Ok((message, rest)) if rest.is_empty() => Ok(message),
+        Ok((message, [])) => Ok(message),
         _ => Err(MalformedMessage),
     }
 }

@@ -65,6 +65,10 @@ const PRODUCER_EXPIRY_INTERVAL: Duration = Duration::from_secs(600);
 /// `Offline(Storage)` and `Offline(Deleted)`, which are final for this object: a poisoned log is opened anew, not
 /// repaired.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one to a partition, and most partitions of a node lead or follow for long"
+)]
 pub enum Role {
     /// Appends, and decides what is readable.
     Leader(LeaderState),

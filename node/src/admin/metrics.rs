@@ -6,6 +6,7 @@ use super::process::Process;
 use crate::api::NodeService;
 use crate::node::Node;
 use crate::partitions::OFFSETS_TOPIC;
+use highwater_core::metadata::{BrokerState, leader_imbalance};
 use highwater_net_tcp::{CloseReason, Server};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
@@ -52,6 +53,7 @@ impl Collector for Metrics {
             page.connections(server)?;
             page.peers(node)?;
             page.node(node)?;
+            page.cluster(node)?;
             page.logs(node)?;
             page.replication(node)?;
             page.groups(node)?;
@@ -221,6 +223,39 @@ impl Page<'_> {
         }
         let help = "Rebalances of the groups coordinated here";
         self.counters("highwater_group_rebalances", help, "group", highest(rebalances).0)
+    }
+
+    /// What only the active controller tells, so that a sum over all nodes is the cluster's figure.
+    fn cluster(&mut self, node: &Node) -> fmt::Result {
+        let is_active = node.controller().is_active();
+        let help = "Whether this node is the active controller";
+        self.gauge("highwater_active_controller", help, i64::from(is_active))?;
+        let help = "Leaders elected who may have lacked acknowledged records, decided by this node";
+        let unclean = node.counters().unclean_elections.load(std::sync::atomic::Ordering::Relaxed);
+        self.counter("highwater_unclean_elections", help, unclean)?;
+        if !is_active {
+            return Ok(());
+        }
+        let image = node.image();
+        let in_state = |state| image.brokers().filter(|(_, broker)| broker.state == state).count();
+        let states = [
+            ("active", in_state(BrokerState::Active)),
+            ("fenced", in_state(BrokerState::Fenced)),
+            ("stopping", in_state(BrokerState::Stopping)),
+        ];
+        self.gauges("highwater_brokers", "Registered brokers", "state", states)?;
+        let (mut leaderless, mut reassigned) = (0, 0);
+        for state in image.topics().flat_map(|topic| topic.partitions.values()) {
+            leaderless += usize::from(state.leader.is_none());
+            reassigned += usize::from(state.is_reassigned());
+        }
+        let help = "Partitions that nobody can lead";
+        self.gauge("highwater_leaderless_partitions", help, as_gauge(leaderless))?;
+        let help = "Partitions whose replicas are being reassigned";
+        self.gauge("highwater_reassigned_partitions", help, as_gauge(reassigned))?;
+        let elsewhere: usize = leader_imbalance(&image).values().map(|broker| broker.elsewhere).sum();
+        let help = "Partitions that another than their preferred leader leads";
+        self.gauge("highwater_preferred_leader_imbalance", help, as_gauge(elsewhere))
     }
 
     fn disk(&mut self, node: &Node) -> fmt::Result {

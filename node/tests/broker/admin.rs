@@ -28,6 +28,11 @@ async fn metrics_count_what_was_done() {
     assert_eq!(value(&page, "highwater_group_rebalances_total{group=\"readers\"}"), Some(1.0), "{page}");
     assert_eq!(value(&page, "highwater_partitions{state=\"online\"}"), Some(53.0), "{page}");
     assert_eq!(value(&page, "highwater_partitions{state=\"offline\"}"), Some(0.0), "{page}");
+    assert_eq!(value(&page, "highwater_active_controller"), Some(1.0), "{page}");
+    assert_eq!(value(&page, "highwater_brokers{state=\"active\"}"), Some(1.0), "{page}");
+    assert_eq!(value(&page, "highwater_leaderless_partitions"), Some(0.0), "{page}");
+    assert_eq!(value(&page, "highwater_preferred_leader_imbalance"), Some(0.0), "{page}");
+    assert_eq!(value(&page, "highwater_unclean_elections_total"), Some(0.0), "{page}");
     let bytes = value(&page, "highwater_log_bytes{topic=\"words\"}");
     assert!(bytes.is_some_and(|bytes| bytes > 0.0), "{page}");
     for metric in [

@@ -60,7 +60,7 @@ impl Controller {
                 }
             }
             None => {
-                asked.extend(self.latest.topics().map(|t| (&*t.name, (0..t.partition_count()).collect())))
+                asked.extend(self.latest.topics().map(|t| (&*t.name, (0..t.partition_count()).collect())));
             }
         }
         let is_all = request.topic_partitions.is_none();
