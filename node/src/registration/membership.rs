@@ -233,7 +233,7 @@ impl Membership {
                 tracing::warn!("the controller knows another registration of this broker: registering again");
             }
             Standing::Refused(why) => {
-                tracing::error!(%why, "the controller refuses to register this broker; it is tried again")
+                tracing::error!(%why, "the controller refuses to register this broker; it is tried again");
             }
             Standing::Fenced => tracing::info!(
                 "this broker is fenced: it leads nothing until it has caught up with the metadata"
