@@ -112,10 +112,10 @@ impl Replication {
         {
             fetcher.tell(PartitionChange::Unfollow { partition });
         }
-        if let Some((leader, position)) = change.at {
-            if let Some(fetcher) = self.fetcher(leader) {
-                fetcher.tell(PartitionChange::Follow { partition, position });
-            }
+        if let Some((leader, position)) = change.at
+            && let Some(fetcher) = self.fetcher(leader)
+        {
+            fetcher.tell(PartitionChange::Follow { partition, position });
         }
     }
 
