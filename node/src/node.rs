@@ -3,7 +3,7 @@
 //! Starting goes in this order: the data directory (which takes the lock and drops the clean-shutdown marker), the
 //! metadata log, this broker's registration, the partitions, the workers. Only then are clients let in.
 
-use crate::api::FetchHub;
+use crate::api::{FetchHub, Forwarder};
 use crate::background::{self, Running};
 use crate::clock::Clock;
 use crate::controller::{
@@ -153,6 +153,7 @@ pub struct Node {
     membership: Arc<Membership>,
     desk: Arc<Desk>,
     fetches: Arc<FetchHub>,
+    forwarder: Arc<Forwarder>,
     producer_ids: ProducerIds,
     throttles: Throttles,
     counters: Counters,
@@ -212,6 +213,7 @@ impl Node {
             controller: starting.run(shell.clone(), me.clone()),
             membership: Membership::new(beginning, shell.clone(), me.clone()),
             desk: Desk::new(config.node_id, shell.clone(), me.clone()),
+            forwarder: Forwarder::new(shell.clone(), me.clone()),
             shell,
             data_dir: Arc::new(data_dir),
             meta_store,
@@ -349,6 +351,11 @@ impl Node {
     /// The fetch sessions.
     pub const fn fetches(&self) -> &Arc<FetchHub> {
         &self.fetches
+    }
+
+    /// Requests that are with the active controller.
+    pub const fn forwarder(&self) -> &Arc<Forwarder> {
+        &self.forwarder
     }
 
     /// The data directory.

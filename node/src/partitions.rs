@@ -244,6 +244,7 @@ impl Node {
         }
         self.desk().applied(&before, committed);
         self.membership().applied(&committed.image);
+        self.forwarder().applied(committed.image.offset());
     }
 
     /// Replicas come, go, and take other roles. What is deleted goes first: a new topic may have its name.

@@ -109,11 +109,11 @@ macro_rules! for_each_api {
                 ListPartitionReassignments(ListPartitionReassignmentsRequest -> ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse),
                 UpdateFeatures(UpdateFeaturesRequest -> UpdateFeaturesRequest, UpdateFeaturesResponse),
                 UnregisterBroker(UnregisterBrokerRequest -> UnregisterBrokerRequest, UnregisterBrokerResponse),
+                DescribeQuorum(DescribeQuorumRequest -> DescribeQuorumRequest, DescribeQuorumResponse),
+                AddRaftVoter(AddRaftVoterRequest -> AddRaftVoterRequest, AddRaftVoterResponse),
+                RemoveRaftVoter(RemoveRaftVoterRequest -> RemoveRaftVoterRequest, RemoveRaftVoterResponse),
             }
             declared {
-                DescribeQuorum(DescribeQuorumRequest, DescribeQuorumResponse),
-                AddRaftVoter(AddRaftVoterRequest, AddRaftVoterResponse),
-                RemoveRaftVoter(RemoveRaftVoterRequest, RemoveRaftVoterResponse),
                 WriteTxnMarkers(WriteTxnMarkersRequest, WriteTxnMarkersResponse),
                 DescribeTransactions(DescribeTransactionsRequest, DescribeTransactionsResponse),
                 ListTransactions(ListTransactionsRequest, ListTransactionsResponse),
@@ -207,7 +207,7 @@ macro_rules! apis {
             /// Tells the client for how long its requests are held back (KIP-219).
             pub fn throttle(&mut self, throttle_time_ms: i32) {
                 match self {
-                    $(Self::$name(body) => body.throttle_time_ms = throttle_time_ms,)*
+                    $(Self::$name(body) => Message::set_throttle_time_ms(body, throttle_time_ms),)*
                 }
             }
         }

@@ -18,6 +18,7 @@ pub(super) fn handle(call: Call<'_>, request: MetadataRequest) {
     if answer.auto_create.is_empty() {
         return call.responder.send(&answer.response);
     }
+    let Some(call) = call.unless_active() else { return };
     let listener = call.conn.info.listener.clone();
     create_then_answer(call.node, listener, answer.auto_create, request, call.responder);
 }

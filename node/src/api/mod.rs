@@ -7,6 +7,7 @@ mod cluster;
 mod configs;
 mod delete_records;
 mod fetch;
+mod forward;
 mod gathering;
 mod groups;
 mod leaders;
@@ -15,13 +16,17 @@ mod metadata;
 mod offsets;
 mod produce;
 mod producers;
+mod quorum;
 mod quotas;
 mod responder;
 mod topics;
 mod transactions;
 
 pub use fetch::{FetchHub, RegionPart};
+pub use forward::Forwarder;
 pub use responder::Responder;
+
+use forward::Raw;
 
 use crate::node::Node;
 use crate::throttle::HandlerTime;
@@ -65,12 +70,26 @@ pub struct Call<'a> {
     pub received_at: Instant,
     /// Where the answer goes.
     pub responder: Responder,
+    /// The request as it came.
+    raw: &'a Raw,
 }
 
 impl Call<'_> {
     /// The client's name, empty if it has none.
     pub fn client_id(&self) -> &str {
         self.client_id.as_deref().unwrap_or_default()
+    }
+
+    /// Lets the active controller answer, if this node is not it. Gives the call back if it is.
+    fn unless_active(self) -> Option<Self> {
+        if self.node.controller().is_active() {
+            return Some(self);
+        }
+        match self.responder.is_client() {
+            true => self.node.forwarder().forward(&self.conn.info, self.raw, self.responder),
+            false => self.responder.not_controller(),
+        }
+        None
     }
 
     /// The listener on which the request came: addresses in the answer are those of the same one.
@@ -95,33 +114,47 @@ impl NodeService {
     fn handle_one(&self, conn: &mut ConnCtx<ConnState>, request: Request, replies: &ReplyQueue) {
         let Request { slot, header, body, received_at } = request;
         let key = ApiKey::from_code(header.api_key).expect("the table offers declared keys only");
-        let version = header.api_version;
-        let shape = ResponseHeader { key, version, correlation_id: header.correlation_id };
+        let shape =
+            ResponseHeader { key, version: header.api_version, correlation_id: header.correlation_id };
         let throttles = self.node.throttles();
         let timed =
             throttles.are_requests_timed().then(|| HandlerTime::begin(&self.node, header.client_id.clone()));
         let responder = Responder::new(replies, slot, shape).timed(timed.clone());
-        let mut reader = Reader::new(&body);
-        match RequestBody::decode(&mut reader, key, version) {
-            Ok(body) => {
-                if reader.remaining() > 0 {
-                    // librdkafka has sent a byte too many; Kafka tolerates it as well.
-                    tracing::debug!(
-                        api = key.name(),
-                        version,
-                        bytes = reader.remaining(),
-                        "bytes after the request"
-                    );
-                }
-                let client_id = header.client_id;
-                self.node.counters().count_request(key);
-                dispatch(Call { node: &self.node, conn, client_id, received_at, responder }, body);
-            }
-            Err(error) => responder.refuse(format!("{} version {version}: {error}", key.name())),
-        }
+        self.node.counters().count_request(key);
+        serve(&self.node, conn, &Raw { header, body }, received_at, responder);
         if let Some(timed) = timed {
             timed.end();
         }
+    }
+}
+
+/// Carries out one request, of a client or of another node for its client.
+fn serve(
+    node: &Arc<Node>,
+    conn: &mut ConnCtx<ConnState>,
+    raw: &Raw,
+    received_at: Instant,
+    responder: Responder,
+) {
+    let ResponseHeader { key, version, .. } = responder.header();
+    let mut call = Call { node, conn, client_id: raw.header.client_id.clone(), received_at, responder, raw };
+    if forward::is_for_controller(key) {
+        match call.unless_active() {
+            Some(active) => call = active,
+            None => return,
+        }
+    }
+    let mut reader = Reader::new(&raw.body);
+    match RequestBody::decode(&mut reader, key, version) {
+        Ok(body) => {
+            if reader.remaining() > 0 {
+                // librdkafka has sent a byte too many; Kafka tolerates it as well.
+                let bytes = reader.remaining();
+                tracing::debug!(api = key.name(), version, bytes, "bytes after the request");
+            }
+            dispatch(call, body);
+        }
+        Err(error) => call.responder.refuse(format!("{} version {version}: {error}", key.name())),
     }
 }
 
@@ -196,6 +229,9 @@ fn dispatch(call: Call<'_>, body: RequestBody) {
         RequestBody::ListPartitionReassignments(request) => leaders::list_reassignments(call, &request),
         RequestBody::UpdateFeatures(request) => cluster::update_features(call, request),
         RequestBody::UnregisterBroker(request) => cluster::unregister_broker(call, &request),
+        RequestBody::DescribeQuorum(request) => quorum::describe(call, &request),
+        RequestBody::AddRaftVoter(request) => quorum::add_voter(call, request),
+        RequestBody::RemoveRaftVoter(request) => quorum::remove_voter(call, &request),
         RequestBody::ApiVersions(request) => api_versions(call, request),
     }
 }

@@ -1,5 +1,6 @@
 //! Where one request's answer goes, and in which shape its client expects it.
 
+use super::forward::PeerAnswer;
 use crate::controller::NotController;
 use crate::throttle::HandlerTime;
 use bytes::Bytes;
@@ -16,17 +17,35 @@ pub(super) const LENGTH_BYTES: usize = 4;
 #[derive(Debug)]
 #[must_use = "a request without an answer blocks its connection"]
 pub struct Responder {
-    replies: ReplyQueue,
-    slot: Slot,
+    target: Target,
     header: ResponseHeader,
     /// Only while somebody has a quota of handler time.
     handler_time: Option<Arc<HandlerTime>>,
 }
 
+/// Whom it reaches first.
+#[derive(Debug)]
+enum Target {
+    /// The client, on its connection here.
+    Client { replies: ReplyQueue, slot: Slot },
+    /// The node that has forwarded the request.
+    Peer(Box<PeerAnswer>),
+}
+
 impl Responder {
     /// The answer to the request in `slot`.
     pub fn new(replies: &ReplyQueue, slot: Slot, header: ResponseHeader) -> Self {
-        Self { replies: replies.clone(), slot, header, handler_time: None }
+        Self { target: Target::Client { replies: replies.clone(), slot }, header, handler_time: None }
+    }
+
+    /// The answer to a request that another node has forwarded.
+    pub(super) fn to_peer(answer: PeerAnswer, header: ResponseHeader) -> Self {
+        Self { target: Target::Peer(Box::new(answer)), header, handler_time: None }
+    }
+
+    /// Whether the client is connected here: what is forwarded once is not forwarded again.
+    pub(super) const fn is_client(&self) -> bool {
+        matches!(self.target, Target::Client { .. })
     }
 
     /// The same, throttled by the time that its handler takes.
@@ -52,7 +71,10 @@ impl Responder {
 
     /// Whether nobody waits for the answer any more.
     pub fn is_closed(&self) -> bool {
-        self.replies.is_closed()
+        match &self.target {
+            Target::Client { replies, .. } => replies.is_closed(),
+            Target::Peer(_) => false,
+        }
     }
 
     /// Answers.
@@ -65,8 +87,21 @@ impl Responder {
     pub fn send_planned(self, planned: Result<impl Message + Clone, NotController>) {
         match planned {
             Ok(body) => self.send(&body),
-            Err(error) => self.refuse(error.to_string()),
+            Err(_) => self.not_controller(),
         }
+    }
+
+    /// Another node is the active controller by now.
+    pub(super) fn not_controller(self) {
+        match self.target {
+            Target::Client { .. } => self.refuse(NotController.to_string()),
+            Target::Peer(answer) => answer.not_controller(),
+        }
+    }
+
+    /// Answers with what another node has encoded, from the response header on.
+    pub(super) fn send_whole(self, answer: Bytes, throttle: Duration) {
+        self.send_parts(answer, Vec::new(), throttle);
     }
 
     /// Answers at once and mutes the connection for `throttle` (KIP-219), which the body must carry itself.
@@ -86,7 +121,7 @@ impl Responder {
     pub fn send_frame(self, frame: Result<Bytes, EncodeError>, throttle: Duration) {
         match frame {
             Ok(frame) => {
-                self.replies.reply(self.slot, Reply::new(frame.slice(LENGTH_BYTES..)).throttled(throttle));
+                self.send_whole(frame.slice(LENGTH_BYTES..), throttle);
             }
             // Only a broken limit elsewhere can make an answer longer than its own length fields.
             Err(error) => self.refuse(error.to_string()),
@@ -95,16 +130,27 @@ impl Responder {
 
     /// Answers with `head` (response header and the body's beginning, without the length) and what follows it.
     pub fn send_parts(self, head: Bytes, parts: Vec<Part>, throttle: Duration) {
-        self.replies.reply(self.slot, Reply::with_parts(head, parts).throttled(throttle));
+        match self.target {
+            Target::Client { replies, slot } => {
+                replies.reply(slot, Reply::with_parts(head, parts).throttled(throttle));
+            }
+            Target::Peer(answer) if parts.is_empty() => answer.give(head, throttle),
+            Target::Peer(answer) => answer.refuse("answers with records are not forwarded".to_owned()),
+        }
     }
 
     /// Says nothing, as for a produce without acks.
     pub fn silent(self, throttle: Duration) {
-        self.replies.reply(self.slot, Reply::none().throttled(throttle));
+        if let Target::Client { replies, slot } = self.target {
+            replies.reply(slot, Reply::none().throttled(throttle));
+        }
     }
 
     /// Ends the connection once the answers before this one are sent.
     pub fn refuse(self, why: impl Into<std::borrow::Cow<'static, str>>) {
-        self.replies.reply(self.slot, Reply::close(why));
+        match self.target {
+            Target::Client { replies, slot } => replies.reply(slot, Reply::close(why)),
+            Target::Peer(answer) => answer.refuse(why.into().into_owned()),
+        }
     }
 }

@@ -422,6 +422,7 @@ impl ControllerCell {
         if is_other && let Some(node) = self.node.upgrade() {
             node.desk().controller_changed();
             node.membership().controller_changed();
+            node.forwarder().controller_changed();
         }
     }
 

@@ -34,13 +34,13 @@ mod key_type {
 
 /// Finds the coordinators of groups, making `__consumer_offsets` at the first time.
 pub(super) fn find_coordinator(call: Call<'_>, request: FindCoordinatorRequest) {
-    let (node, responder) = (call.node, call.responder);
     let listener = call.conn.info.listener.clone();
     let is_group = request.key_type == key_type::GROUP;
-    if !is_group || node.image().topic(OFFSETS_TOPIC).is_some() {
-        let response = coordinators(node, &listener, request, responder.version());
-        return responder.send(&response);
+    if !is_group || call.node.image().topic(OFFSETS_TOPIC).is_some() {
+        let response = coordinators(call.node, &listener, request, call.responder.version());
+        return call.responder.send(&response);
     }
+    let Some(Call { node, responder, .. }) = call.unless_active() else { return };
     let broker = node.broker_config();
     let then = node.clone();
     node.controller().submit(
