@@ -61,7 +61,7 @@ fn what_is_not_served_is_told_apart() {
     assert_eq!(IncomingRequest::decode(&request(3, 999, b"")), unsupported(3, 999));
     assert_eq!(IncomingRequest::decode(&request(0, 2, b"")), unsupported(0, 2));
     // declared, but not served
-    assert_eq!(IncomingRequest::decode(&request(55, 0, b"")), unsupported(55, 0));
+    assert_eq!(IncomingRequest::decode(&request(38, 0, b"")), unsupported(38, 0));
     let unknown = RequestError::UnsupportedApiVersions { correlation_id: 7 };
     assert_eq!(IncomingRequest::decode(&request(18, 99, b"")), Err(unknown));
     for n in 0..8 {
@@ -115,12 +115,15 @@ fn api_versions_lists_what_protocol_4_3_has_of_one_broker() {
         (47, 0, 0),
         (48, 0, 1),
         (49, 0, 1),
+        (55, 0, 2),
         (57, 0, 2),
         (60, 0, 2),
         (61, 0, 0),
         (64, 0, 0),
         (74, 0, 1),
         (75, 0, 0),
+        (80, 0, 1),
+        (81, 0, 0),
     ];
     assert_eq!(listed, kafka);
 }

@@ -6,10 +6,10 @@ use super::leader::Leader;
 use super::message::{BeginEpoch, EndEpoch, FetchRequest, Message, VoteReply, VoteRequest};
 use super::voters::{ReplicaKey, Voter, VoterSet};
 use super::{ControlRecord, LeaderChange, LogBatch, Quorum, Role, SOMEBODY, control_batch};
-use crate::guard;
 use crate::ids::{BrokerId, DirectoryId, LeaderEpoch};
 use crate::machine::Outbox;
 use crate::time::{Instant, Now};
+use crate::{guard, planted};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ pub struct Poll {
 impl Quorum {
     /// The state of a replica without a leader, by whether it votes.
     pub(super) fn detached(&self, now: Instant, election_delay: Duration) -> Role {
-        if self.is_voter() {
+        if self.may_lead() {
             Role::Unattached(Unattached { election_at: now + election_delay, probe_at: now })
         } else {
             Role::Observer(Observer::searching(now))
@@ -87,19 +87,21 @@ impl Quorum {
         self.send(to, Message::Fetch(request), out);
     }
 
+    /// Whoever leads counts what a fetch names as held, also one that only looks for the leader (CQ-02).
     pub(super) fn fetch_request(&mut self) -> FetchRequest {
+        let offset = planted!(QuorumFetchFlushed, self.log.end, self.log.flushed);
         FetchRequest {
             epoch: self.epoch(),
             correlation: self.correlation(),
-            offset: self.log.end,
-            last_epoch: self.log.last_epoch(),
+            offset,
+            last_epoch: self.log.epoch_before(offset),
             high_watermark: self.high_watermark,
         }
     }
 
     /// Asks the others whether they would vote for this replica. `lost` is the leader it gave up.
     pub(super) fn campaign(&mut self, now: Now, lost: Option<ReplicaKey>, out: &mut Outbox<Effect>) {
-        if !self.is_voter() {
+        if !self.may_lead() {
             self.role = self.detached(now.mono, Duration::ZERO);
             return;
         }
@@ -113,7 +115,8 @@ impl Quorum {
 
     fn open_poll(&mut self, now: Now, lost: Option<ReplicaKey>) -> Poll {
         let ends_at = now.mono + self.poll_duration();
-        let granted = BTreeMap::from([(self.me.id, self.me.directory_id)]);
+        let own = self.is_voter().then_some((self.me.id, self.me.directory_id));
+        let granted = own.into_iter().collect();
         Poll { granted, rejected: BTreeSet::new(), ends_at, lost }
     }
 
@@ -133,7 +136,10 @@ impl Quorum {
         self.promise(VoteRecord { epoch, voted_for: Some(self.me) }, out);
         self.role = Role::Candidate(poll);
         if self.is_sole_voter() {
-            return self.lead(now, out);
+            if self.is_vote_stored() {
+                self.lead(now, out);
+            }
+            return;
         }
         out.push(Effect::Log(Event::Campaign { epoch }));
         self.ask_for_votes(false, out);
@@ -262,7 +268,7 @@ impl Quorum {
         guard!(QuorumMajority, granted >= needed)
     }
 
-    fn count_votes(&mut self, now: Now, out: &mut Outbox<Effect>) {
+    pub(super) fn count_votes(&mut self, now: Now, out: &mut Outbox<Effect>) {
         match &self.role {
             Role::Prospective(poll) if Self::is_elected(self.voters(), poll.granted.len()) => {
                 self.run_for_leader(now, out);

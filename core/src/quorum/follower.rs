@@ -114,7 +114,7 @@ impl Quorum {
             self.promise(VoteRecord { epoch, voted_for: None }, out);
         }
         let (lost_at, fetcher) = (self.lost_at(now), Fetcher::new(now.mono));
-        self.role = match self.is_voter() {
+        self.role = match self.may_lead() {
             true => Role::Follower(Follower { leader, lost_at, has_fetched: false, fetcher }),
             false => Role::Observer(Observer { leader: Some(leader), lost_at, fetcher }),
         };
@@ -326,6 +326,7 @@ impl Quorum {
         let through = fetcher.high_watermark.min(flushed);
         let is_idle = fetcher.in_flight.is_none() && !fetcher.is_backing_off;
         self.commit(through, out);
+        self.reclassify(now);
         if is_idle {
             self.fetch(now, out);
         }
@@ -412,7 +413,12 @@ impl Quorum {
     pub(super) fn voters_changed(&mut self, now: Now, out: &mut Outbox<Effect>) {
         out.push(Effect::Log(Event::Voters(self.voters().clone())));
         self.store_vote(out);
-        let is_voter = self.is_voter();
+        self.reclassify(now);
+    }
+
+    /// Becomes what the voters make of it.
+    fn reclassify(&mut self, now: Now) {
+        let is_voter = self.may_lead();
         let lost_at = self.lost_at(now);
         let role = std::mem::replace(&mut self.role, Role::Resigned { until: now.mono });
         self.role = match role {

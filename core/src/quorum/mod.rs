@@ -15,8 +15,8 @@
 //! What it is not: it knows no topics or brokers (see [`crate::metadata`]), reads and writes no file, and keeps no
 //! record bytes: the shell reads the log to answer fetches.
 //!
-//! A sole voter skips the election and the vote file: its log is its proof. It shows observers only what is flushed,
-//! so that nothing of an epoch escapes before the log itself tells of that epoch.
+//! Who starts as the sole voter skips the election and the vote file: its log is its proof. It shows observers only what
+//! is flushed, so that nothing of an epoch escapes before the log itself tells of that epoch.
 
 mod control;
 mod describe;
@@ -104,6 +104,8 @@ pub struct Quorum {
     held: Vec<Effect>,
     /// A peer whose process seems dead.
     dead: Option<BrokerId>,
+    /// Whether its log alone proves its leadership: it was the sole voter when it started, by a record on its device.
+    skips_vote_file: bool,
     /// The change of voters that an operator waits for, and where its record stands.
     change: Option<(Token, Offset)>,
 }
@@ -132,10 +134,13 @@ impl Quorum {
             correlation: 0,
             held: Vec::new(),
             dead: None,
+            skips_vote_file: false,
             change: None,
         };
+        let is_told = quorum.log.voters.changed_at().is_none_or(|at| at < quorum.log.flushed);
+        quorum.skips_vote_file = quorum.is_sole_voter() && is_told;
         let delay = if quorum.is_sole_voter() { Duration::ZERO } else { quorum.startup_delay() };
-        let has_led = vote.voted_for == Some(me) && !quorum.is_sole_voter();
+        let has_led = vote.voted_for == Some(me) && !quorum.skips_vote_file;
         quorum.role = match has_led {
             // No leadership is resumed (CQ-02): others campaign first.
             true => planted!(
@@ -228,6 +233,13 @@ impl Quorum {
         self.voters().contains(self.me)
     }
 
+    /// Whether it takes part in elections. A replica whose removal is not known to be committed does, without a vote of
+    /// its own: it may be the only one whose log the others need (Raft's thesis, 4.2.2).
+    fn may_lead(&self) -> bool {
+        let is_leaving = |at: Offset| at >= self.high_watermark && self.log.voters.at(at).contains(self.me);
+        self.is_voter() || self.log.voters.changed_at().is_some_and(is_leaving)
+    }
+
     fn is_sole_voter(&self) -> bool {
         self.voters().is_sole(self.me)
     }
@@ -257,7 +269,7 @@ impl Quorum {
     }
 
     fn is_vote_stored(&self) -> bool {
-        self.stored == self.vote || self.is_sole_voter()
+        self.stored == self.vote || (self.skips_vote_file && self.is_sole_voter())
     }
 
     /// Puts a vote or epoch in force and has it stored.
@@ -277,11 +289,14 @@ impl Quorum {
         }
     }
 
-    fn vote_stored(&mut self, vote: VoteRecord, out: &mut Outbox<Effect>) {
+    fn vote_stored(&mut self, now: Now, vote: VoteRecord, out: &mut Outbox<Effect>) {
         self.stored = vote;
         if self.stored == self.vote {
             for effect in self.held.drain(..) {
                 out.push(effect);
+            }
+            if self.is_sole_voter() {
+                self.count_votes(now, out);
             }
         }
     }
@@ -299,6 +314,7 @@ impl Quorum {
     }
 
     fn commit(&mut self, through: Offset, out: &mut Outbox<Effect>) {
+        assert!(through <= self.log.end, "what is committed is in the log");
         if through > self.high_watermark {
             self.high_watermark = through;
             out.push(Effect::Committed { through });
@@ -365,7 +381,7 @@ impl Machine for Quorum {
             Input::LinkDown(peer) => self.link_down(now, peer),
             Input::Propose(batch) => self.propose(now, &batch, out),
             Input::Flushed { through } => self.flushed_through(now, through, out),
-            Input::VoteStored(vote) => self.vote_stored(vote, out),
+            Input::VoteStored(vote) => self.vote_stored(now, vote, out),
             Input::SnapshotTaken(id) => self.snapshot_taken(id, out),
             Input::SnapshotInstalled { id, voters } => self.snapshot_installed(now, id, voters, out),
             Input::SnapshotRejected(id) => self.snapshot_rejected(now, id, out),
@@ -417,7 +433,7 @@ impl Machine for Quorum {
             Role::Candidate(_) => {
                 assert_eq!(self.vote.voted_for, Some(self.me), "a candidate votes for itself");
             }
-            Role::Follower(_) => assert!(self.is_voter(), "a follower votes"),
+            Role::Follower(_) => assert!(self.may_lead(), "a follower takes part in elections"),
             Role::Observer(_) => assert!(!self.is_voter(), "an observer does not vote"),
             Role::Unattached(_) | Role::Prospective(_) | Role::Resigned { .. } => {}
         }

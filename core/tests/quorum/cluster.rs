@@ -23,40 +23,40 @@ const IN_FLIGHT_MAX: usize = 64;
 
 /// A batch and the hash of everything up to and including it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Stored {
-    pub batch: LogBatch,
-    pub prefix: u32,
+pub(crate) struct Stored {
+    pub(crate) batch: LogBatch,
+    pub(crate) prefix: u32,
 }
 
 /// A snapshot: where it ends, what the log before it was, and who voted.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Snapshot {
-    pub id: SnapshotId,
-    pub prefix: u32,
-    pub voters: VoterSet,
+pub(crate) struct Snapshot {
+    pub(crate) id: SnapshotId,
+    pub(crate) prefix: u32,
+    pub(crate) voters: VoterSet,
 }
 
 /// What survives a crash; of the log only the flushed part survives a power cut.
 #[derive(Clone, Debug, Default)]
-pub struct Disk {
-    pub log: Vec<Stored>,
-    pub flushed: Offset,
-    pub vote: Option<VoteRecord>,
-    pub snapshot: Option<Snapshot>,
+pub(crate) struct Disk {
+    pub(crate) log: Vec<Stored>,
+    pub(crate) flushed: Offset,
+    pub(crate) vote: Option<VoteRecord>,
+    pub(crate) snapshot: Option<Snapshot>,
 }
 
 impl Disk {
-    pub fn start(&self) -> SnapshotId {
+    pub(crate) fn start(&self) -> SnapshotId {
         let blank = SnapshotId { end: Offset::ZERO, epoch: LeaderEpoch::NONE };
         self.snapshot.as_ref().map_or(blank, |snapshot| snapshot.id)
     }
 
-    pub fn end(&self) -> Offset {
+    pub(crate) fn end(&self) -> Offset {
         self.log.last().map_or(self.start().end, |last| last.batch.header.next_offset())
     }
 
     /// The hash of the log before `end`, if the disk can tell.
-    pub fn prefix_at(&self, end: Offset) -> Option<u32> {
+    pub(crate) fn prefix_at(&self, end: Offset) -> Option<u32> {
         if end == self.start().end {
             return Some(self.snapshot.as_ref().map_or(0, |snapshot| snapshot.prefix));
         }
@@ -115,30 +115,30 @@ impl Disk {
 
 /// One replica and its shell.
 #[derive(Debug)]
-pub struct Node {
-    pub key: ReplicaKey,
-    pub disk: Disk,
-    pub machine: Option<Quorum>,
+pub(crate) struct Node {
+    pub(crate) key: ReplicaKey,
+    pub(crate) disk: Disk,
+    pub(crate) machine: Option<Quorum>,
     /// A sync that has begun: it will cover what was there then.
-    pub flushing: Option<Offset>,
+    pub(crate) flushing: Option<Offset>,
     /// A vote that is being stored.
-    pub voting: Option<VoteRecord>,
-    pub committed: Offset,
+    pub(crate) voting: Option<VoteRecord>,
+    pub(crate) committed: Offset,
     /// The snapshot that is being fetched.
     part: Vec<u8>,
     now: Now,
-    pub bootstrap: VoterSet,
-    pub events: Vec<Event>,
-    pub answers: Vec<(Token, Result<(), VoterChangeError>)>,
+    pub(crate) bootstrap: VoterSet,
+    pub(crate) events: Vec<Event>,
+    pub(crate) answers: Vec<(Token, Result<(), VoterChangeError>)>,
 }
 
 /// A message on its way.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Packet {
-    pub from: ReplicaKey,
-    pub to: BrokerId,
-    pub message: Message,
-    pub payload: Bytes,
+pub(crate) struct Packet {
+    pub(crate) from: ReplicaKey,
+    pub(crate) to: BrokerId,
+    pub(crate) message: Message,
+    pub(crate) payload: Bytes,
 }
 
 /// What must hold over all nodes and all time.
@@ -154,24 +154,24 @@ struct Truth {
 
 /// All of it.
 #[derive(Debug)]
-pub struct Cluster {
-    pub nodes: BTreeMap<BrokerId, Node>,
-    pub network: Vec<Packet>,
-    pub now: Instant,
+pub(crate) struct Cluster {
+    pub(crate) nodes: BTreeMap<BrokerId, Node>,
+    pub(crate) network: Vec<Packet>,
+    pub(crate) now: Instant,
     /// Cut links, as (from, to).
-    pub cut: std::collections::BTreeSet<(BrokerId, BrokerId)>,
+    pub(crate) cut: std::collections::BTreeSet<(BrokerId, BrokerId)>,
     truth: Truth,
     restarts: u64,
     seed: u64,
     tokens: u64,
 }
 
-pub fn key(id: i32) -> ReplicaKey {
+pub(crate) fn key(id: i32) -> ReplicaKey {
     let directory_id = DirectoryId([u8::try_from(id).expect("a small id"); 16]);
     ReplicaKey { id: BrokerId(id), directory_id }
 }
 
-pub fn voters(ids: impl IntoIterator<Item = i32>) -> VoterSet {
+pub(crate) fn voters(ids: impl IntoIterator<Item = i32>) -> VoterSet {
     VoterSet::new(
         ids.into_iter()
             .map(|id| (BrokerId(id), Voter { directory_id: key(id).directory_id, endpoints: Vec::new() })),
@@ -179,17 +179,17 @@ pub fn voters(ids: impl IntoIterator<Item = i32>) -> VoterSet {
 }
 
 /// Voters by ids alone, as `--initial-controllers` without directories gives them.
-pub fn voters_by_id(ids: impl IntoIterator<Item = i32>) -> VoterSet {
+pub(crate) fn voters_by_id(ids: impl IntoIterator<Item = i32>) -> VoterSet {
     VoterSet::new(ids.into_iter().map(|id| (BrokerId(id), Voter::default())))
 }
 
 impl Cluster {
     /// So many voters, and `observers` more nodes.
-    pub fn new(voter_count: i32, observers: i32, seed: u64) -> Self {
+    pub(crate) fn new(voter_count: i32, observers: i32, seed: u64) -> Self {
         Self::with(voters(1..=voter_count), voter_count + observers, seed)
     }
 
-    pub fn with(bootstrap: VoterSet, nodes: i32, seed: u64) -> Self {
+    pub(crate) fn with(bootstrap: VoterSet, nodes: i32, seed: u64) -> Self {
         let mut cluster = Self {
             nodes: BTreeMap::new(),
             network: Vec::new(),
@@ -207,7 +207,7 @@ impl Cluster {
     }
 
     /// A node with an empty disk, which starts at once.
-    pub fn add_node(&mut self, key: ReplicaKey, bootstrap: VoterSet) {
+    pub(crate) fn add_node(&mut self, key: ReplicaKey, bootstrap: VoterSet) {
         let node = Node {
             key,
             disk: Disk::default(),
@@ -225,23 +225,23 @@ impl Cluster {
         self.restart(key.id);
     }
 
-    pub fn now(&self) -> Now {
+    pub(crate) fn now(&self) -> Now {
         Now {
             mono: self.now,
             wall: Timestamp(i64::try_from(self.now.as_nanos() / 1_000_000).expect("small")),
         }
     }
 
-    pub fn node(&self, id: i32) -> &Node {
+    pub(crate) fn node(&self, id: i32) -> &Node {
         &self.nodes[&BrokerId(id)]
     }
 
-    pub fn machine(&self, id: i32) -> &Quorum {
+    pub(crate) fn machine(&self, id: i32) -> &Quorum {
         self.node(id).machine.as_ref().expect("the node runs")
     }
 
     /// The running node that leads the newest epoch.
-    pub fn leader(&self) -> Option<i32> {
+    pub(crate) fn leader(&self) -> Option<i32> {
         let leaders = self.nodes.values().filter_map(|node| {
             let machine = node.machine.as_ref()?;
             matches!(machine.role(), Role::Leader(_)).then(|| (machine.epoch(), node.key.id.0))
@@ -249,13 +249,13 @@ impl Cluster {
         leaders.max().map(|(_, id)| id)
     }
 
-    pub fn input(&mut self, id: BrokerId, input: Input) {
+    pub(crate) fn input(&mut self, id: BrokerId, input: Input) {
         let now = self.now();
         self.step(id, |machine, out| machine.handle(now, input, out));
     }
 
     /// Lets the node's next deadline pass, and time with it.
-    pub fn time_out(&mut self, id: BrokerId) {
+    pub(crate) fn time_out(&mut self, id: BrokerId) {
         let due = self.nodes[&id].machine.as_ref().and_then(Machine::next_timeout);
         let Some(due) = due else { return };
         self.now = self.now.max(due);
@@ -290,13 +290,13 @@ impl Cluster {
     }
 
     /// Delivers the message at this place of the network.
-    pub fn deliver(&mut self, at: usize) {
+    pub(crate) fn deliver(&mut self, at: usize) {
         let packet = self.network.remove(at);
         self.hand_in(packet);
     }
 
     /// Delivers it and leaves it on its way.
-    pub fn duplicate(&mut self, at: usize) {
+    pub(crate) fn duplicate(&mut self, at: usize) {
         let packet = self.network[at].clone();
         self.hand_in(packet);
     }
@@ -309,7 +309,7 @@ impl Cluster {
     }
 
     /// The sync that was begun ends well.
-    pub fn finish_flush(&mut self, id: BrokerId) {
+    pub(crate) fn finish_flush(&mut self, id: BrokerId) {
         let node = self.nodes.get_mut(&id).expect("the node exists");
         let Some(through) = node.flushing.take() else { return };
         node.disk.flushed = node.disk.flushed.max(through.min(node.disk.end()));
@@ -317,7 +317,7 @@ impl Cluster {
         self.input(id, Input::Flushed { through });
     }
 
-    pub fn finish_vote(&mut self, id: BrokerId) {
+    pub(crate) fn finish_vote(&mut self, id: BrokerId) {
         let node = self.nodes.get_mut(&id).expect("the node exists");
         let Some(vote) = node.voting.take() else { return };
         node.disk.vote = Some(vote);
@@ -325,7 +325,7 @@ impl Cluster {
     }
 
     /// The process dies; with a power cut what was not synced dies too.
-    pub fn crash(&mut self, id: BrokerId, is_power_cut: bool) {
+    pub(crate) fn crash(&mut self, id: BrokerId, is_power_cut: bool) {
         let node = self.nodes.get_mut(&id).expect("the node exists");
         node.machine = None;
         node.flushing = None;
@@ -337,14 +337,14 @@ impl Cluster {
     }
 
     /// The disk is lost, and replaced by another under the same id.
-    pub fn wipe(&mut self, id: BrokerId, directory: u8, bootstrap: VoterSet) {
+    pub(crate) fn wipe(&mut self, id: BrokerId, directory: u8, bootstrap: VoterSet) {
         self.crash(id, true);
         self.nodes.remove(&id);
         self.network.retain(|packet| packet.from.id != id);
         self.add_node(ReplicaKey { id, directory_id: DirectoryId([directory; 16]) }, bootstrap);
     }
 
-    pub fn restart(&mut self, id: BrokerId) {
+    pub(crate) fn restart(&mut self, id: BrokerId) {
         self.restarts += 1;
         let (seed, now) = (self.seed.wrapping_add(self.restarts), self.now());
         let node = self.nodes.get_mut(&id).expect("the node exists");
@@ -356,7 +356,7 @@ impl Cluster {
     }
 
     /// The leader appends a record; false if this node does not lead.
-    pub fn propose(&mut self, id: BrokerId, value: u64) -> bool {
+    pub(crate) fn propose(&mut self, id: BrokerId, value: u64) -> bool {
         let is_active = self.nodes[&id].machine.as_ref().is_some_and(Quorum::is_active);
         if is_active {
             let mut builder = Builder::new(Codec::None);
@@ -366,26 +366,26 @@ impl Cluster {
         is_active
     }
 
-    pub fn token(&mut self) -> Token {
+    pub(crate) fn token(&mut self) -> Token {
         self.tokens += 1;
         Token(self.tokens)
     }
 
-    pub fn add_voter(&mut self, at: BrokerId, key: ReplicaKey) -> Token {
+    pub(crate) fn add_voter(&mut self, at: BrokerId, key: ReplicaKey) -> Token {
         let token = self.token();
         let voter = Voter { directory_id: key.directory_id, endpoints: Vec::new() };
         self.input(at, Input::AddVoter { token, id: key.id, voter });
         token
     }
 
-    pub fn remove_voter(&mut self, at: BrokerId, voter: ReplicaKey) -> Token {
+    pub(crate) fn remove_voter(&mut self, at: BrokerId, voter: ReplicaKey) -> Token {
         let token = self.token();
         self.input(at, Input::RemoveVoter { token, voter });
         token
     }
 
     /// The shell takes a snapshot of what is committed.
-    pub fn take_snapshot(&mut self, id: BrokerId) {
+    pub(crate) fn take_snapshot(&mut self, id: BrokerId) {
         let node = &self.nodes[&id];
         let Some(machine) = &node.machine else { return };
         let end = machine.high_watermark();
@@ -402,7 +402,7 @@ impl Cluster {
     }
 
     /// Everything happens promptly and nothing fails for so long.
-    pub fn run(&mut self, time: Duration) {
+    pub(crate) fn run(&mut self, time: Duration) {
         let until = self.now + time;
         for _ in 0..200_000 {
             self.settle();
@@ -422,7 +422,7 @@ impl Cluster {
     }
 
     /// Delivers, syncs and stores until nothing is under way.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         let ids: Vec<BrokerId> = self.nodes.keys().copied().collect();
         for _ in 0..100_000 {
             let mut is_quiet = self.network.is_empty();
@@ -436,6 +436,24 @@ impl Cluster {
             }
             if is_quiet {
                 return;
+            }
+        }
+        panic!("messages never end");
+    }
+
+    /// As [`Cluster::settle`], but no log is synced.
+    pub(crate) fn settle_unsynced(&mut self) {
+        let ids: Vec<BrokerId> = self.nodes.keys().copied().collect();
+        for _ in 0..100_000 {
+            let is_quiet = self.network.is_empty() && self.nodes.values().all(|node| node.voting.is_none());
+            if is_quiet {
+                return;
+            }
+            if !self.network.is_empty() {
+                self.deliver(0);
+            }
+            for id in &ids {
+                self.finish_vote(*id);
             }
         }
         panic!("messages never end");
@@ -463,7 +481,10 @@ impl Cluster {
         let Some(machine) = &node.machine else { return };
         machine.assert_invariants();
         assert_eq!(machine.log_end(), node.disk.end(), "the machine knows its log");
-        for stored in &node.disk.log {
+        // What a sole voter has not flushed it shows nobody: after a power cut it may write it anew.
+        let shown = if machine.voters().is_sole(node.key) { node.disk.flushed } else { node.disk.end() };
+        let is_shown = |stored: &&Stored| stored.batch.header.next_offset() <= shown;
+        for stored in node.disk.log.iter().filter(is_shown) {
             let at = (stored.batch.header.next_offset(), stored.batch.header.leader_epoch);
             let known = *self.truth.prefixes.entry(at).or_insert(stored.prefix);
             assert_eq!(known, stored.prefix, "log matching at {at:?} on {id}");
@@ -489,10 +510,10 @@ impl Cluster {
                 );
             }
         }
-        let high_watermark = machine.high_watermark();
+        // A leader that was restarted hears only later how much is committed.
+        let known = self.truth.committed.last_key_value().map_or(Offset::ZERO, |(end, _)| *end);
+        let high_watermark = machine.high_watermark().max(known);
         let (history, _) = node.disk.voters(&node.bootstrap);
-        let mut uncommitted = history.clone();
-        uncommitted.truncate(high_watermark);
         let mut changes = 0;
         let mut rest = history.clone();
         while rest.changed_at().is_some_and(|at| at >= high_watermark) {
@@ -521,15 +542,22 @@ impl Cluster {
             return;
         }
         assert!(matches!(machine.role(), Role::Leader(_) | Role::Resigned { .. }), "a leader commits first");
-        let (history, _) = node.disk.voters(&node.bootstrap);
-        let applicable = history.at(through);
+        // The newest voters decide, committed or not, on what lies before their record too.
+        let applicable = machine.voters();
         let holds = |key: &ReplicaKey| {
             let other = self.nodes.get(&key.id).filter(|other| other.key == *key);
             other
                 .is_some_and(|other| other.disk.flushed >= through && other.disk.prefix_at(through) == prefix)
         };
         let holders = applicable.keys().filter(holds).count();
-        assert!(holders >= applicable.majority(), "{holders} of {applicable} hold {through} durably");
+        if holders < applicable.majority() {
+            let state = |n: &Node| {
+                let log = (n.disk.end(), n.disk.flushed, n.disk.prefix_at(through));
+                format!("{} {log:?} {:?}", n.key.id, n.machine)
+            };
+            let nodes: Vec<String> = self.nodes.values().map(state).collect();
+            panic!("{holders} of {applicable} hold {through} durably:\n{}", nodes.join("\n"));
+        }
         for stored in &node.disk.log {
             let end = stored.batch.header.next_offset();
             if end <= through {

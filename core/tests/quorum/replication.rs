@@ -92,11 +92,7 @@ fn records_of_an_older_epoch_are_committed_with_one_of_the_leaders_own_only() {
     cluster.restart(BrokerId(witness));
     while cluster.leader() != Some(old) {
         cluster.time_out(BrokerId(old));
-        while !cluster.network.is_empty() {
-            cluster.deliver(0);
-        }
-        cluster.finish_vote(BrokerId(old));
-        cluster.finish_vote(BrokerId(witness));
+        cluster.settle_unsynced();
     }
     // The witness takes the old record and the first of the new epoch, and flushes nothing yet.
     cluster.finish_flush(BrokerId(old));
@@ -164,4 +160,26 @@ fn a_sole_voter_shows_observers_only_what_is_flushed() {
     assert_eq!(cluster.node(2).disk.end(), before, "after a power cut it could be other data");
     cluster.settle();
     assert!(cluster.node(2).disk.end() > before);
+}
+
+#[test]
+fn a_voter_that_looks_for_a_leader_acknowledges_flushed_records_only() {
+    let (mut cluster, leader) = led(2, 0);
+    let follower = BrokerId(3 - leader);
+    let before = cluster.node(leader).committed;
+    assert!(cluster.propose(BrokerId(leader), 1));
+    cluster.finish_flush(BrokerId(leader));
+    while !cluster.network.is_empty() {
+        cluster.deliver(0);
+    }
+    assert!(cluster.nodes[&follower].disk.end() > before, "the follower has it in memory");
+    // Nothing more reaches the follower; what it says still reaches the leader.
+    cluster.cut.insert((BrokerId(leader), follower));
+    for _ in 0..200 {
+        cluster.time_out(follower);
+        while !cluster.network.is_empty() {
+            cluster.deliver(0);
+        }
+    }
+    assert_eq!(cluster.node(leader).committed, before);
 }

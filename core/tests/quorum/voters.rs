@@ -72,12 +72,7 @@ fn no_change_before_a_commit_of_the_leaders_own_epoch() {
     while cluster.leader().is_none() {
         for id in (1..=3).filter(|id| *id != old) {
             cluster.time_out(BrokerId(id));
-            while !cluster.network.is_empty() {
-                cluster.deliver(0);
-            }
-            for id in 1..=3 {
-                cluster.finish_vote(BrokerId(id));
-            }
+            cluster.settle_unsynced();
         }
     }
     let new = cluster.leader().expect("just elected");
@@ -115,4 +110,19 @@ fn a_replaced_disk_is_added_as_another_voter() {
     cluster.run(SECOND * 3);
     assert_eq!(answer(&cluster, leader, added), Some(Ok(())));
     assert!(matches!(cluster.machine(replaced).role(), Role::Follower(_)));
+}
+
+#[test]
+fn a_leader_whose_removal_only_its_own_log_has_still_helps_to_elect() {
+    let (mut cluster, leader) = led(2, 0);
+    let other = 3 - leader;
+    cluster.remove_voter(BrokerId(leader), key(leader));
+    cluster.finish_flush(BrokerId(leader));
+    cluster.crash(BrokerId(leader), false);
+    cluster.network.clear();
+    cluster.restart(BrokerId(leader));
+    cluster.run(SECOND * 20);
+    assert_eq!(cluster.leader(), Some(other), "the other has the removal by now, and leads alone");
+    assert!(cluster.machine(other).is_active());
+    assert!(matches!(cluster.machine(leader).role(), Role::Observer(_)));
 }
