@@ -7,6 +7,7 @@ use crate::api::NodeService;
 use crate::node::Node;
 use crate::partitions::OFFSETS_TOPIC;
 use highwater_core::metadata::{BrokerState, leader_imbalance};
+use highwater_core::quorum::ReplicaStatus;
 use highwater_net_tcp::{CloseReason, Server};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
@@ -54,6 +55,7 @@ impl Collector for Metrics {
             page.peers(node)?;
             page.node(node)?;
             page.cluster(node)?;
+            page.quorum(node)?;
             page.logs(node)?;
             page.replication(node)?;
             page.groups(node)?;
@@ -190,6 +192,29 @@ impl Page<'_> {
         ];
         for (name, help, total) in totals {
             self.counter(name, help, total.load(Relaxed))?;
+        }
+        Ok(())
+    }
+
+    /// The metadata quorum as this node sees it. Only the leader knows how far the others are.
+    fn quorum(&mut self, node: &Node) -> fmt::Result {
+        let help = "1 on the node that is the active controller, 0 on the others";
+        self.gauge("highwater_active_controller", help, i64::from(node.controller().is_active()))?;
+        let Some(status) = node.controller().status() else { return Ok(()) };
+        self.gauge("highwater_quorum_epoch", "The metadata quorum's epoch", i64::from(status.epoch.0))?;
+        let leader = status.leader.map_or(-1, |leader| i64::from(leader.id.0));
+        self.gauge(
+            "highwater_quorum_leader",
+            "The node that leads the metadata quorum; -1 if none is known",
+            leader,
+        )?;
+        let help = "The metadata log's high watermark";
+        self.gauge("highwater_quorum_high_watermark", help, status.high_watermark.0)?;
+        let end = status.voters.iter().filter_map(|voter| voter.log_end).max().unwrap_or_default();
+        let lag = |voter: &ReplicaStatus| Some(end.0 - voter.log_end?.0);
+        if let Some(lag) = status.voters.iter().filter_map(lag).max() {
+            let help = "Records by which the voter that is furthest behind lags, told by the leader";
+            self.gauge("highwater_quorum_lag_records_max", help, lag)?;
         }
         Ok(())
     }

@@ -129,6 +129,9 @@ impl fmt::Display for NotController {
 
 impl std::error::Error for NotController {}
 
+/// A sole voter leaves its old epoch, campaigns, stores its vote: more steps than that would be a loop.
+const SOLE_STEPS_MAX: usize = 8;
+
 /// No leader is known.
 const NOBODY: i32 = -1;
 
@@ -190,9 +193,23 @@ impl StartingController {
         let bootstrap = bootstrap::voters(&setup, me);
         let ControllerSetup { data_dir, config, seed, .. } = setup;
         let mut state = Opening { data_dir, me, config, seed, bootstrap, now }.open()?;
-        if state.quorum.voters().is_sole(me) {
-            let after = state.due(now);
-            assert!(after.halt.is_none(), "{}", after.halt.unwrap_or_default());
+        // A sole voter campaigns, stores its vote if it must, and leads.
+        for _ in 0..SOLE_STEPS_MAX {
+            if !state.quorum.voters().is_sole(me) || state.is_leading() {
+                break;
+            }
+            let after = match state.wants_vote.take() {
+                Some(vote) => {
+                    let place = state.place();
+                    vote_file::write(&*place.disk, &place.data_dir, state.vote_state(vote))
+                        .map_err(MetadataError::Vote)?;
+                    state.step(now, Input::VoteStored(vote))
+                }
+                None => state.due(now),
+            };
+            if let Some(why) = after.halt {
+                return Err(MetadataError::Log(LogError::Poisoned { cause: why }));
+            }
         }
         Ok(Self { state })
     }
@@ -624,3 +641,6 @@ impl LinkWatcher for ControllerCell {
         });
     }
 }
+
+#[cfg(all(test, not(madsim)))]
+mod tests;
