@@ -198,8 +198,6 @@ impl Page<'_> {
 
     /// The metadata quorum as this node sees it. Only the leader knows how far the others are.
     fn quorum(&mut self, node: &Node) -> fmt::Result {
-        let help = "1 on the node that is the active controller, 0 on the others";
-        self.gauge("highwater_active_controller", help, i64::from(node.controller().is_active()))?;
         let Some(status) = node.controller().status() else { return Ok(()) };
         self.gauge("highwater_quorum_epoch", "The metadata quorum's epoch", i64::from(status.epoch.0))?;
         let leader = status.leader.map_or(-1, |leader| i64::from(leader.id.0));
