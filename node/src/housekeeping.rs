@@ -21,7 +21,7 @@ const ROLLED_INTERVAL: Duration = Duration::from_millis(if cfg!(sim) { 10 } else
 
 /// The partitions that finished a segment since their last checkpoint, and the housekeeper's bell. As in Kafka,
 /// such a partition gets its checkpoint soon: the next start then replays the active segment only.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Rolled {
     partitions: Mutex<Vec<Weak<Partition>>>,
     bell: Bell,
@@ -30,7 +30,7 @@ pub struct Rolled {
 impl Rolled {
     /// None yet.
     pub fn new() -> Self {
-        Self { partitions: Mutex::default(), bell: Bell::new() }
+        Self::default()
     }
 
     /// What wakes the housekeeper.

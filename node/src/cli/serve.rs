@@ -251,7 +251,7 @@ async fn serve(
     let serving = async {
         registered(broker.node()).await;
         say_ready(&broker, &addresses);
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     let halted = tokio::select! {
         biased;

@@ -231,7 +231,7 @@ impl Dev {
                     ));
                 }
                 (before, Some(Pid(pid))) if before != running => {
-                    note(format!("node {} is process {pid}", node.id))
+                    note(format!("node {} is process {pid}", node.id));
                 }
                 _ => {}
             }
