@@ -87,6 +87,14 @@ impl DevCluster {
         self.verb(&[verb, &node.to_string()]);
     }
 
+    /// Kills a node and starts it again with an empty disk.
+    pub(crate) fn lose_disk(&self, node: i32) {
+        self.node("kill", node);
+        let data = self.dir().join(node.to_string()).join("data");
+        std::fs::remove_dir_all(data).expect("a dead node's directory can be removed");
+        self.node("start", node);
+    }
+
     /// Who leads a partition.
     pub(crate) fn leader(&self, topic: &str, partition: i32) -> i32 {
         let printed = self.verb(&["leader", topic, &partition.to_string()]);
@@ -160,7 +168,7 @@ impl Drop for DevCluster {
 }
 
 /// A command of the binary, free of the settings of whoever runs the tests.
-fn plain() -> Command {
+pub(crate) fn plain() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_highwater"));
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HIGHWATER_"))
     {

@@ -2,9 +2,11 @@
 
 mod harness;
 mod load;
+mod serve;
 
 use harness::DevCluster;
 use load::Load;
+use serve::Serving;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_leader_costs_no_acknowledged_record() {
@@ -50,4 +52,45 @@ async fn a_rolling_restart_is_one_command_and_costs_nothing() {
     assert!(topics.contains("\"riders\""), "{topics}");
     cluster.whole();
     cluster.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_lost_its_disk_is_taken_back_under_its_id() {
+    let cluster = DevCluster::start(2, &[]);
+    cluster.cli(&["topic", "create", "riders", "--partitions", "3"]);
+    cluster.whole();
+    let load = Load::start(&cluster.bootstrap(), "riders", 3).await;
+    load.go_on(100).await;
+    cluster.lose_disk(3);
+    cluster.cli(&["cluster", "replace", "3"]);
+    load.go_on(20).await;
+    let nodes = cluster.cli(&["cluster", "nodes"]);
+    assert!(!nodes.contains("fenced") && !nodes.contains("observer"), "{nodes}");
+    // What the new disk holds is as good as what the others hold.
+    cluster.node("kill", 1);
+    load.finish().await.check(&cluster.bootstrap()).await;
+    cluster.node("start", 1);
+    cluster.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_single_node_grows_to_three_and_may_then_die() {
+    let dir = tempfile::tempdir().unwrap();
+    let one = Serving::start(dir.path(), 1, None);
+    let alone = one.client.clone();
+    one.cli(&["topic", "create", "riders", "--partitions", "3"], &alone);
+    let load = Load::start(&alone, "riders", 3).await;
+    load.go_on(50).await;
+
+    let [two, three] = [2, 3].map(|id| Serving::start(dir.path(), id, Some(&one)));
+    let all = [&one, &two, &three].map(|node| node.client.clone()).join(",");
+    one.cli(&["cluster", "add-voter", "2"], &alone);
+    one.cli(&["cluster", "add-voter", "3"], &alone);
+    one.cli(&["cluster", "reassign", "riders", "--replication-factor", "3"], &alone);
+    one.cli(&["cluster", "under-replicated", "--wait", "100"], &alone);
+    load.go_on(50).await;
+    let sent = load.finish().await;
+
+    drop(one);
+    sent.check(&all).await;
 }
