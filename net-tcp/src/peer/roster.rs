@@ -43,14 +43,15 @@ struct Link {
 }
 
 impl Roster {
-    /// Where frames to a peer go.
+    /// Where frames to a peer go: to the connection made from here, or, as long as there is none, to one that the peer
+    /// has made. A peer that comes back at another address is so heard and answered before it can tell where it is.
     pub(super) fn queue_to(&self, to: BrokerId, class: Class) -> Result<Arc<SendQueue>, SendError> {
         let peer = self.peers.get(&to).ok_or(SendError::UnknownPeer)?;
-        if let Some(dialed) = &peer.dialing {
-            return dialed.queues[class as usize].clone().ok_or(SendError::NotConnected);
-        }
-        let newest = peer.links.iter().rev().find(|link| link.is_accepted && link.class == class);
-        newest.map(|link| link.queue.clone()).ok_or(SendError::NotConnected)
+        let dialed = peer.dialing.as_ref().and_then(|dialed| dialed.queues[class as usize].as_ref());
+        let stands = |queue: &&Arc<SendQueue>| peer.links.iter().any(|link| Arc::ptr_eq(&link.queue, queue));
+        let accepted = peer.links.iter().rev().find(|link| link.is_accepted && link.class == class);
+        let queue = dialed.filter(stands).or(accepted.map(|link| &link.queue)).or(dialed);
+        queue.cloned().ok_or(SendError::NotConnected)
     }
 
     /// Notes where a peer is; what is to be dialed, if that is news.

@@ -8,6 +8,7 @@ mod disk_full;
 mod harness;
 mod peers;
 mod producer;
+mod quorum;
 mod quotas;
 mod recovery;
 mod requests;
