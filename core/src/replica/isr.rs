@@ -32,8 +32,11 @@ pub(super) struct Progress {
     /// When it last fetched, and where the leader's log ended then: one fetch behind is caught up as of that fetch.
     fetched_at: Instant,
     leader_end_then: Offset,
-    /// Whether it may be proposed: it has fetched since it left the ISR, or was refused.
-    is_candidate: bool,
+    /// From when on it may be proposed: at once after a fetch, and after a pause if it has left the ISR or was refused.
+    /// Its next fetch may have come before that was heard, and an idle follower has nothing more to tell.
+    candidate_from: Instant,
+    /// How often it was refused since its last fetch: each time the pause is twice as long.
+    refusals: u32,
 }
 
 /// What a follower told with a fetch that was found good.
@@ -92,18 +95,19 @@ impl Isr {
     }
 
     /// Takes a newer registration of the same leadership: it settles whatever was proposed.
-    pub(super) fn settle(&mut self, leadership: Leadership) {
+    pub(super) fn settle(&mut self, now: Instant, leadership: Leadership) {
         let Leadership { partition_epoch, replicas, isr, .. } = leadership;
         self.partition_epoch = partition_epoch;
         self.followers.retain(|broker, _| replicas.contains(broker));
         self.replicas = replicas;
-        self.take_members(isr);
+        self.take_members(now, isr);
     }
 
-    fn take_members(&mut self, isr: Vec<BrokerId>) {
+    fn take_members(&mut self, now: Instant, isr: Vec<BrokerId>) {
         for (broker, progress) in &mut self.followers {
-            // Whoever left has to fetch again before it can be proposed.
-            progress.is_candidate &= isr.contains(broker) || !self.members.contains(broker);
+            if self.members.contains(broker) && !isr.contains(broker) {
+                progress.candidate_from = now + PROPOSAL_RETRY;
+            }
         }
         self.members = isr;
         self.proposal = None;
@@ -139,7 +143,8 @@ impl Isr {
             caught_up_at,
             fetched_at: now,
             leader_end_then: leader_end,
-            is_candidate: true,
+            candidate_from: now,
+            refusals: 0,
         };
         self.followers.insert(broker, progress);
     }
@@ -177,7 +182,7 @@ impl Isr {
             return None;
         }
         self.resume_at = None;
-        let joins: Vec<_> = self.joining(leader).collect();
+        let joins: Vec<_> = self.joining(now, leader).collect();
         let stays = |member: &BrokerId| !self.is_lagging(*member, now, leader.end, lag_max);
         let mut next: Vec<_> = self.members.iter().copied().filter(stays).collect();
         if joins.is_empty() && next.len() == self.members.len() {
@@ -195,13 +200,21 @@ impl Isr {
         IsrMember { broker, broker_epoch: self.followers.get(&broker).map(|progress| progress.broker_epoch) }
     }
 
-    fn joining<'a>(&'a self, leader: &'a LeaderEnds) -> impl Iterator<Item = BrokerId> + 'a {
-        self.followers.iter().filter_map(|(broker, progress)| {
-            let is_outside = progress.is_candidate && !self.members.contains(broker);
-            (is_outside
-                && progress.end >= leader.high_watermark
+    fn joining<'a>(&'a self, now: Instant, leader: &'a LeaderEnds) -> impl Iterator<Item = BrokerId> + 'a {
+        let is_due = move |(_, progress): &(_, &Progress)| progress.candidate_from <= now;
+        self.candidates(leader).filter(is_due).map(|(broker, _)| broker)
+    }
+
+    /// Who is outside of the ISR and could be inside.
+    fn candidates<'a>(
+        &'a self,
+        leader: &'a LeaderEnds,
+    ) -> impl Iterator<Item = (BrokerId, &'a Progress)> + 'a {
+        let outside = self.followers.iter().filter(|(broker, _)| !self.members.contains(broker));
+        outside.filter_map(|(broker, progress)| {
+            (progress.end >= leader.high_watermark
                 && guard!(IsrGrowthEpochStart, progress.end >= leader.epoch_start))
-            .then_some(*broker)
+            .then_some((*broker, progress))
         })
     }
 
@@ -223,16 +236,16 @@ impl Isr {
     }
 
     /// When something is to be proposed, or proposed again, if nothing is heard until then.
-    pub(super) fn next_timeout(&self, leader_end: Offset, lag_max: Duration) -> Option<Instant> {
+    pub(super) fn next_timeout(&self, leader: &LeaderEnds, lag_max: Duration) -> Option<Instant> {
         if let Some(proposal) = &self.proposal {
             return Some(proposal.retry_at);
         }
         if self.replicas.len() == 1 {
             return None;
         }
-        let lags = self.members.iter().filter_map(|member| self.lag_deadline(*member, leader_end, lag_max));
-        let next = lags.min();
-        match (next, self.resume_at) {
+        let lags = self.members.iter().filter_map(|member| self.lag_deadline(*member, leader.end, lag_max));
+        let joins = self.candidates(leader).map(|(_, progress)| progress.candidate_from);
+        match (lags.chain(joins).min(), self.resume_at) {
             (Some(next), Some(resume)) => Some(next.max(resume)),
             (next, resume) => next.or(resume),
         }
@@ -257,7 +270,7 @@ impl Isr {
                     return false;
                 }
                 self.partition_epoch = partition_epoch;
-                self.take_members(isr);
+                self.take_members(now, isr);
                 true
             }
             Err(refusal) => {
@@ -285,7 +298,8 @@ impl Isr {
                 let joined = self.maximal.iter().filter(|broker| !self.members.contains(broker));
                 for broker in joined.copied().collect::<Vec<_>>() {
                     if let Some(progress) = self.followers.get_mut(&broker) {
-                        progress.is_candidate = false;
+                        progress.candidate_from = now + PROPOSAL_RETRY * (1 << progress.refusals.min(5));
+                        progress.refusals += 1;
                     }
                 }
                 self.proposal = None;

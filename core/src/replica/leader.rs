@@ -130,6 +130,17 @@ impl LeaderState {
         }
     }
 
+    /// When [`Self::propose_isr`] has something to do, if nothing is heard until then.
+    pub(super) fn isr_deadline(
+        &self,
+        end: Offset,
+        high_watermark: Offset,
+        settings: &Settings,
+    ) -> Option<Instant> {
+        let ends = LeaderEnds { end, high_watermark, epoch_start: self.epoch_start };
+        self.isr.next_timeout(&ends, settings.lag_max)
+    }
+
     /// The high watermark that follows from the present ends: the minimum over the maximal ISR, never back.
     pub(super) fn advance(&mut self, before: Offset, own_end: Offset, settings: &Settings) -> Offset {
         if !guard!(HighWatermarkMinIsr, self.has_min_isr(settings)) {

@@ -177,7 +177,7 @@ impl Replica {
         if let Role::Leader(leader) = &mut self.role
             && leader.leader_epoch == leadership.leader_epoch
         {
-            leader.isr.settle(leadership);
+            leader.isr.settle(now.mono, leadership);
         } else {
             self.give_up_leadership(ErrorCode::NotLeaderOrFollower, out);
             let assigned = self.epochs.assign(leadership.leader_epoch, self.log.next);
@@ -637,7 +637,9 @@ impl Replica {
     /// When the ISR is to be looked at again.
     fn isr_due_at(&self) -> Option<Instant> {
         match &self.role {
-            Role::Leader(leader) => leader.isr.next_timeout(self.log.end, self.settings.lag_max),
+            Role::Leader(leader) => {
+                leader.isr_deadline(self.log.end, self.high_watermark, &self.settings)
+            }
             Role::Follower(_) | Role::Offline(_) => None,
         }
     }
