@@ -637,9 +637,7 @@ impl Replica {
     /// When the ISR is to be looked at again.
     fn isr_due_at(&self) -> Option<Instant> {
         match &self.role {
-            Role::Leader(leader) => {
-                leader.isr_deadline(self.log.end, self.high_watermark, &self.settings)
-            }
+            Role::Leader(leader) => leader.isr_deadline(self.log.end, self.high_watermark, &self.settings),
             Role::Follower(_) | Role::Offline(_) => None,
         }
     }

@@ -68,6 +68,14 @@ fn partitions_are_led(world: &World) -> Result<(), Complaint> {
             );
             return Err(("L2", what));
         }
+        let is_open = world.nodes.iter().filter_map(|node| node.cells.get(id)).any(|cell| {
+            let replica = &cell.replica;
+            replica.leader_epoch() == Some(state.leader_epoch) && replica.high_watermark() < replica.log_end()
+        });
+        if is_open {
+            let what = format!("{}: not all is committed; {}", known.name, standing(world, *id));
+            return Err(("L3", what));
+        }
         replicas_are_equal(world, *id)?;
     }
     Ok(())
@@ -81,11 +89,13 @@ fn standing(world: &World, id: TopicPartition) -> String {
         let at = position.map(|(leader, position)| format!("fetches {} from {leader}", position.offset));
         let ends = match cell.replica.role() {
             Role::Leader(leader) => {
-                format!("leads, knows of {:?}", leader.follower_ends().collect::<Vec<_>>())
+                let known: Vec<_> = leader.follower_ends().collect();
+                format!("leads, counts {:?}, knows of {known:?}", leader.maximal_isr())
             }
             _ => at.unwrap_or_else(|| "fetches nothing".to_owned()),
         };
-        Some(format!("node {} ends at {end}, {ends}", node.index + 1))
+        let committed = cell.replica.high_watermark();
+        Some(format!("node {} ends at {end}, has {committed} committed, {ends}", node.index + 1))
     };
     world.nodes.iter().filter_map(of_node).collect::<Vec<_>>().join("; ")
 }
@@ -115,7 +125,8 @@ fn clients_are_settled(world: &World) -> Result<(), Complaint> {
     for (number, client) in world.clients.iter().enumerate() {
         match client {
             Client::Producer(producer) if !producer.is_settled() => {
-                return Err(("L8", format!("client {number}, a producer, still waits for an answer")));
+                let what = producer.waits_for(&world.env.truth);
+                return Err(("L8", format!("client {number}, a producer, still waits: {what}")));
             }
             Client::Operator(operator) if !operator.is_settled() => {
                 return Err(("L8", format!("client {number}, the operator, still waits for an answer")));

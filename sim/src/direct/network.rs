@@ -22,6 +22,9 @@ pub struct NetworkFaults {
     pub lost_answer_permille: u32,
 }
 
+/// Nothing is under way for longer: what follows on a client's connection would wait as long.
+const DELAY_MAX: Time = 3_000 * MILLI;
+
 /// What becomes of a message.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Fate {
@@ -144,7 +147,7 @@ impl Network {
         for place in [from, to] {
             delay *= u64::from(self.slow.get(place as usize).copied().unwrap_or(1));
         }
-        (delay, draw >> 36)
+        (delay.min(DELAY_MAX), draw >> 36)
     }
 }
 

@@ -5,6 +5,7 @@ use super::env::Env;
 use super::message::{Request, Response};
 use super::network::Place;
 use super::queue::{MILLI, Time};
+use super::truth::Truth;
 use highwater_core::batch::{Builder, Codec, ValidBatch};
 use highwater_core::error_code::ErrorCode;
 use highwater_core::ids::{Offset, ProducerEpoch, ProducerId, Sequence, TopicPartition};
@@ -88,6 +89,21 @@ impl Producer {
     /// Whether every batch was answered.
     pub(crate) fn is_settled(&self) -> bool {
         self.lanes.values().all(|lane| lane.outgoing.is_empty())
+    }
+
+    /// What it waits for, for people.
+    pub(crate) fn waits_for(&self, truth: &Truth) -> String {
+        let lane = |(partition, lane): (&TopicPartition, &Lane)| {
+            let oldest = lane.outgoing.front()?;
+            let name = truth.name_of(*partition);
+            let (value, request, leader) = (oldest.value, oldest.request, self.contact.leader(*partition));
+            Some(format!(
+                "batch {value} for {name}, led by {leader:?}, request {request:?}, {} batches, retry {:?}",
+                lane.outgoing.len(),
+                lane.retry_at
+            ))
+        };
+        self.lanes.iter().filter_map(lane).collect::<Vec<_>>().join("; ")
     }
 
     pub(crate) const fn contact(&mut self) -> &mut Contact {

@@ -191,13 +191,16 @@ impl Truth {
     ) {
         let Some(known) = self.partitions.get_mut(&partition) else { return };
         let first = *known.leaders.entry(epoch).or_insert(broker);
+        // whoever was away for long passes through epochs that are over by now: it had to hold what was committed then
+        let is_newest = known.leaders.keys().next_back() == Some(&epoch)
+            && known.state.as_ref().is_none_or(|state| state.leader_epoch <= epoch);
         let verdict = known.holds_all(log, known.high_watermark);
         let name = known.name.clone();
         let is_excused = known.is_excused;
         if first != broker {
             self.complain("O8", format!("{name}: brokers {first} and {broker} both lead in epoch {epoch}"));
         }
-        if !is_excused {
+        if !is_excused && is_newest {
             self.judge(
                 "O7",
                 verdict.map_err(|why| format!("broker {broker} leads {name} in epoch {epoch}: {why}")),

@@ -1,0 +1,72 @@
+//! Historical bugs, planted one at a time: the oracle that is meant to notice does so within its budget of seeds, and the
+//! seed that shows it gives the same trace again.
+#![cfg(sim)]
+
+use highwater_sim::direct::{Options, Profile, run};
+use highwater_sim::scenario::{Scenario, Workload};
+
+/// Runs seeds with a guard removed until one of the expected oracles complains.
+fn found_by(guard: &str, base: &Scenario, expect: &[&str], seeds_max: u64) {
+    let mut others = Vec::new();
+    for seed in 0..seeds_max {
+        let planted = Scenario { seed, removed: Some(guard.to_owned()), ..base.clone() };
+        let outcome = run(&planted, Options::default()).expect("this build has switches");
+        let Some(violation) = outcome.violation else { continue };
+        if !expect.contains(&violation.oracle) {
+            others.push((seed, violation.oracle));
+            continue;
+        }
+        println!("{guard}: seed {seed}: {} {}", violation.oracle, violation.what);
+        let again = run(&planted, Options::default()).expect("it ran before");
+        assert_eq!(again.trace_hash, outcome.trace_hash, "{guard}: seed {seed} is one run");
+        let sound = run(&Scenario { seed, ..base.clone() }, Options::default()).expect("nothing is removed");
+        assert_eq!(sound.violation, None, "{guard}: seed {seed} is sound as the code is");
+        return;
+    }
+    panic!("{guard}: none of {expect:?} complains in {seeds_max} seeds; others: {others:?}");
+}
+
+fn scenario(profile: Profile) -> Scenario {
+    Scenario { profile, ..Scenario::mixed() }
+}
+
+/// PR-01 (KIP-101).
+#[test]
+fn a_follower_that_cuts_its_log_at_its_high_watermark_is_noticed() {
+    found_by("FollowerKeepsTail", &scenario(Profile::FastElections), &["O1", "O2", "O7"], 200);
+}
+
+/// PR-03 (KIP-320).
+#[test]
+fn a_fetch_of_another_epoch_that_counts_is_noticed() {
+    let base = Scenario {
+        network: Some(highwater_sim::direct::NetworkFaults {
+            duplicate_permille: 300,
+            tail_permille: 100,
+            ..Default::default()
+        }),
+        ..scenario(Profile::FastElections)
+    };
+    found_by("FollowerFetchEpoch", &base, &["O1", "O7", "O10"], 2000);
+}
+
+/// PR-05 (KIP-497).
+#[test]
+fn a_high_watermark_that_ignores_the_proposed_isr_is_noticed() {
+    found_by("HighWatermarkMaximalIsr", &scenario(Profile::Mixed), &["O1", "O7", "O10"], 2000);
+}
+
+/// CQ-02 (KAFKA-10533).
+#[test]
+fn metadata_acknowledged_before_the_flush_are_noticed() {
+    found_by("QuorumLeaderFlushed", &scenario(Profile::PowerLoss), &["O39", "O40", "O5"], 200);
+    found_by("QuorumFetchFlushed", &scenario(Profile::PowerLoss), &["O39", "O40", "O5"], 200);
+}
+
+/// OF-01 (KIP-447).
+#[test]
+fn a_commit_of_an_old_generation_is_noticed() {
+    let workload = Workload { members: 3, ..Workload::default() };
+    let base = Scenario { workload, ..scenario(Profile::Zombie) };
+    found_by("GroupGeneration", &base, &["O20", "O21", "O22"], 200);
+}
