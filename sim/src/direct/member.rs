@@ -75,6 +75,8 @@ pub(crate) struct Member {
     commit_at: Time,
     uuids: u64,
     may_leave: bool,
+    /// What it would have committed in its last generation: an application that is slow to stop may try later.
+    leftover: Option<(i32, Vec<(i32, i64)>)>,
 }
 
 impl Member {
@@ -96,6 +98,7 @@ impl Member {
             commit_at: 0,
             uuids: 0,
             may_leave: true,
+            leftover: None,
         }
     }
 
@@ -158,6 +161,10 @@ impl Member {
     /// Goes back to joining.
     fn step_out(&mut self, env: &mut Env) {
         self.phase = Phase::Outside;
+        let offsets = self.offsets();
+        if !offsets.is_empty() {
+            self.leftover = Some((self.generation, offsets));
+        }
         self.reader.clear();
         self.assigned.clear();
         self.contact.refresh(env);
@@ -291,16 +298,32 @@ impl Member {
         self.step_out(env);
     }
 
+    /// How far it has read.
+    fn offsets(&self) -> Vec<(i32, i64)> {
+        let positions = self.reader.positions.iter();
+        positions.map(|(partition, position)| (partition.partition.0, position.offset.0)).collect()
+    }
+
     fn commit(&mut self, env: &mut Env) {
-        let offsets: Vec<(i32, i64)> = self
-            .reader
-            .positions
-            .iter()
-            .map(|(partition, position)| (partition.partition.0, position.offset.0))
-            .collect();
-        if offsets.is_empty() {
-            return;
+        let offsets = self.offsets();
+        if !offsets.is_empty() {
+            env.truth.groups.sent(&self.group, &offsets);
+            self.commit_of(env, self.generation, offsets);
         }
+    }
+
+    /// Commits what belongs to the generation before: nobody may take that (OF-01).
+    fn commit_leftover(&mut self, env: &mut Env) {
+        if let Some((generation, offsets)) = self.leftover.take()
+            && generation < self.generation
+            && self.commit.is_none()
+            && self.contact.rng.happens(400)
+        {
+            self.commit_of(env, generation, offsets);
+        }
+    }
+
+    fn commit_of(&mut self, env: &mut Env, generation: i32, offsets: Vec<(i32, i64)>) {
         let partitions = offsets.iter().map(|(index, offset)| wire::OffsetCommitRequestPartition {
             partition_index: *index,
             committed_offset: *offset,
@@ -313,7 +336,7 @@ impl Member {
         };
         let request = wire::OffsetCommitRequest {
             group_id: self.group.clone(),
-            generation_id_or_member_epoch: self.generation,
+            generation_id_or_member_epoch: generation,
             member_id: self.member_id.clone(),
             topics: vec![topic],
             ..Default::default()
@@ -321,10 +344,8 @@ impl Member {
         let Some(request) = self.ask(env, GroupRequest::OffsetCommit(9, request)) else {
             return self.contact.refresh(env);
         };
-        let groups = &mut env.truth.groups;
-        groups.sent(&self.group, &offsets);
-        let is_stale = groups.newest_generation(&self.group) > self.generation;
-        let (generation, since) = (self.generation, env.now);
+        let is_stale = env.truth.groups.newest_generation(&self.group) > generation;
+        let since = env.now;
         self.commit = Some(Commit { request, since, generation, offsets, is_stale });
     }
 
@@ -364,13 +385,14 @@ impl Member {
                 let Some(commit) = self.commit.take_if(|commit| commit.request == id) else { return };
                 let first = answer.topics.first().and_then(|topic| topic.partitions.first());
                 let code = first.map_or(ErrorCode::None, |partition| partition.error_code);
+                let is_current = commit.generation == self.generation;
                 if code == ErrorCode::None {
                     env.totals.commits += 1;
                     let Commit { generation, offsets, is_stale, .. } = commit;
                     let verdict = env.truth.groups.acked(&self.group, generation, &offsets, is_stale);
                     env.truth.judge_pair(verdict);
                 }
-                self.heard(env, code);
+                self.heard(env, if is_current { code } else { ErrorCode::None });
             }
             _ => {}
         }
@@ -408,6 +430,7 @@ impl Member {
         );
         let verdict = env.truth.groups.owns(&self.group, self.generation, &self.member_id, &self.assigned);
         env.truth.judge("O22", verdict);
+        self.commit_leftover(env);
         if self.assigned.is_empty() {
             self.phase = Phase::Working;
         } else {
