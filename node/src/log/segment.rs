@@ -245,6 +245,10 @@ impl Segment {
             }
             check.add(&batch.header);
             found = found.or_else(|| is_wanted(&batch).then_some(batch));
+            if found.is_some() && !check.covers(batch.end()) {
+                // A large batch is a span by itself: the header behind it is far away and not needed.
+                break;
+            }
         }
         self.check_span(&check, offset)?;
         Ok(found)
