@@ -13,6 +13,7 @@ use crate::counters::Counters;
 use crate::frame::{Frame, FrameReader, HeaderParser};
 use crate::limits::Limits;
 use crate::listener::Stream;
+use crate::lockstep::{Lockstep, Places};
 use crate::output::{BufferPool, Output};
 use crate::reply::{Reply, ReplyKind, ReplyQueue, Signal};
 use crate::service::{ConnCtx, Request, Requests, Service};
@@ -36,6 +37,7 @@ pub(crate) struct Shared<S> {
     pub(crate) service: Arc<S>,
     pub(crate) counters: Counters,
     pub(crate) pool: Arc<BufferPool>,
+    pub(crate) lockstep_places: Arc<Places>,
     /// The zero of the clock that requests are stamped with.
     pub(crate) started: Instant,
 }
@@ -80,6 +82,7 @@ pub(crate) struct Connection<T, S: Service> {
     output: Output,
     /// Reused between turns.
     finished: Vec<Reply>,
+    lockstep: Lockstep,
     closing: Option<Closing>,
     muted_until: Option<Instant>,
     read_at: Instant,
@@ -101,6 +104,7 @@ impl<T: Stream, S: Service> Connection<T, S> {
             headers: HeaderParser::new(shared.service.api_table()),
             frames: FrameReader::new(limits.request_bytes_max, limits.read_buffer_bytes_max),
             output: Output::new(shared.pool.clone()),
+            lockstep: Lockstep::new(shared.lockstep_places.clone(), limits.lockstep_wait_max),
             shared,
             limits,
             ctx,
@@ -142,10 +146,24 @@ impl<T: Stream, S: Service> Connection<T, S> {
             match moved {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(reason)) => return Poll::Ready(reason),
+                Poll::Pending if self.stays_awake(now) => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 Poll::Pending if self.queue.park(cx.waker()) => return Poll::Pending,
                 Poll::Pending => {}
             }
         }
+    }
+
+    /// Whether the client's next request may come so soon that sleeping until then costs more.
+    fn stays_awake(&mut self, now: Instant) -> bool {
+        let is_between_requests = self.output.is_empty()
+            && !self.frames.is_partial()
+            && self.closing.is_none()
+            && self.muted_until.is_none()
+            && self.queue.waiting() == 0;
+        is_between_requests && self.lockstep.stays_awake(now)
     }
 
     /// Takes what others left in the queue and writes what the peer takes.
@@ -194,6 +212,7 @@ impl<T: Stream, S: Service> Connection<T, S> {
         let polled = self.output.poll_write(cx, &mut self.stream, &mut wrote);
         if wrote > 0 {
             self.wrote_at = now;
+            self.lockstep.wrote(wrote);
             self.queue.mark_sent(wrote);
             self.shared.counters.bytes_out.fetch_add(wrote, Relaxed);
         }
@@ -232,6 +251,7 @@ impl<T: Stream, S: Service> Connection<T, S> {
         if self.pending.is_empty() {
             return was_open && self.closing.is_some();
         }
+        self.lockstep.asked(self.pending.len(), self.pending[0].body.len());
         let mut batch = Requests::new(&mut self.pending, &self.queue, self.limits.reply_bytes_unsent_max);
         self.shared.service.handle(&mut self.ctx, &mut batch, &self.queue);
         let taken = batch.taken();
@@ -284,6 +304,7 @@ impl<T: Stream, S: Service> Connection<T, S> {
             }
             Ok(n) => {
                 self.read_at = now;
+                self.lockstep.received(now);
                 self.shared.counters.bytes_in.fetch_add(n as u64, Relaxed);
                 Ok(())
             }

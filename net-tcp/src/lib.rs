@@ -25,6 +25,7 @@ mod counters;
 mod frame;
 mod limits;
 mod listener;
+mod lockstep;
 mod output;
 pub mod peer;
 mod reply;

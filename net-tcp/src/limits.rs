@@ -22,6 +22,11 @@ pub struct Limits {
     pub idle_max: Duration,
     /// A connection whose peer takes no byte of a waiting answer for this time is closed.
     pub write_stall_max: Duration,
+    /// How long a connection stays awake for the next request of a client that asks one thing after another without
+    /// a pause; zero for never.
+    pub lockstep_wait_max: Duration,
+    /// Connections that may do so at once. Fixed when the server is made.
+    pub lockstep_connections_max: usize,
     /// Connections at once; beyond it new ones wait in the listen backlog (`max.connections`).
     pub connections_max: usize,
     /// New connections per second; beyond it accepting waits (`max.connection.creation.rate`).
@@ -63,6 +68,8 @@ impl Default for Limits {
             read_buffer_bytes_max: 64 << 10,
             idle_max: Duration::from_secs(600),
             write_stall_max: Duration::from_secs(600),
+            lockstep_wait_max: Duration::ZERO,
+            lockstep_connections_max: 0,
             connections_max: UNLIMITED,
             connections_per_second_max: UNLIMITED,
             connection_rate_window: QuotaWindow { count: 11, seconds: 1 },

@@ -6,6 +6,7 @@ use crate::connection::{Connection, Shared};
 use crate::counters::Counters;
 use crate::limits::Limits;
 use crate::listener::Listen;
+use crate::lockstep::Places;
 use crate::output::BufferPool;
 use crate::reply::{ReplyQueue, Signal};
 use crate::service::{ConnCtx, ConnId, ConnInfo, Service};
@@ -60,6 +61,7 @@ impl<S: Service> Server<S> {
             service,
             counters: Counters::default(),
             pool: Arc::new(BufferPool::new(POOLED_BUFFERS_MAX)),
+            lockstep_places: Arc::new(Places::new(limits.lockstep_connections_max)),
             started,
         };
         Self {

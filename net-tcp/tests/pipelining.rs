@@ -201,3 +201,22 @@ async fn an_unknown_version_of_api_versions_is_answered_in_version_0() {
     client.send(b"e").await;
     assert_eq!(client.recv().await.1, b"e", "the connection stays usable");
 }
+
+#[tokio::test]
+async fn a_client_in_lockstep_is_served_awake_and_let_go() {
+    use std::time::Duration;
+    let limits = Limits {
+        lockstep_wait_max: Duration::from_millis(20),
+        lockstep_connections_max: 1,
+        idle_max: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let house = House::open(limits);
+    let mut client = house.connect(1 << 16);
+    for id in 1..=200 {
+        client.send(b"e").await;
+        assert_eq!(client.recv().await, (id, b"e".to_vec()));
+    }
+    // Whoever stays awake must still see the clock.
+    assert!(matches!(house.first_close().await, CloseReason::Idle));
+}

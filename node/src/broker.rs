@@ -105,6 +105,8 @@ fn limits(config: &BrokerConfig) -> Limits {
         request_bytes_max: size(config.request_bytes_max),
         idle_max,
         write_stall_max: idle_max.min(defaults.write_stall_max),
+        lockstep_wait_max: Duration::from_micros(config.busy_poll_micros),
+        lockstep_connections_max: spare_cores(),
         connections_max: size(config.connections_max),
         connections_per_second_max: size(config.connection_creation_rate_max),
         connection_rate_window: config.quota_window,
@@ -117,4 +119,9 @@ fn limits(config: &BrokerConfig) -> Limits {
             .collect(),
         ..defaults
     }
+}
+
+/// Cores that may wait for clients while others work. None in the simulator, where waiting awake is waiting for ever.
+fn spare_cores() -> usize {
+    if cfg!(madsim) { 0 } else { std::thread::available_parallelism().map_or(0, |cores| cores.get() / 2) }
 }

@@ -30,6 +30,8 @@ pub struct BrokerConfig {
     pub socket_send_buffer_bytes: i32,
     /// `socket.receive.buffer.bytes`; −1 leaves it to the operating system
     pub socket_receive_buffer_bytes: i32,
+    /// `highwater.busy.poll.us`
+    pub busy_poll_micros: u64,
     /// `max.connections`
     pub connections_max: i32,
     /// `max.connections.per.ip`
@@ -176,6 +178,7 @@ impl BrokerConfig {
             request_bytes_max: read.int("socket.request.max.bytes"),
             socket_send_buffer_bytes: read.int("socket.send.buffer.bytes"),
             socket_receive_buffer_bytes: read.int("socket.receive.buffer.bytes"),
+            busy_poll_micros: u64::try_from(read.long("highwater.busy.poll.us")).unwrap_or(0),
             connections_max: read.int("max.connections"),
             connections_per_ip_max: read.int("max.connections.per.ip"),
             connections_per_ip_overrides: read

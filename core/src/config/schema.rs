@@ -93,7 +93,7 @@ mod tests {
         // Apache Kafka 4.3's 33, 17 and 360, and ours.
         assert_eq!(TOPIC.definitions().count(), 33 + 1);
         assert_eq!(GROUP.definitions().count(), 17);
-        assert_eq!(BROKER.definitions().count(), 360 + 3 + 6);
+        assert_eq!(BROKER.definitions().count(), 360 + 4 + 6);
     }
 
     #[test]

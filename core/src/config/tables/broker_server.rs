@@ -34,6 +34,10 @@ definitions! {
     "highwater.admin.listener", String, None, Valid::Any, Medium, ReadOnly, Implemented,
         "HOST:PORT at which metrics (/metrics) and health (/livez, /readyz) are served over HTTP; not \
          served if unset.";
+    "highwater.busy.poll.us", Long, Some("0"), Valid::Between(0, 1000), Medium, ReadOnly, Implemented,
+        "How many microseconds a connection stays awake for the next request of a client that sends one \
+         small request after another without a pause, on at most half of the processor cores. It saves such \
+         a client the time that waking a core takes; 0 turns it off.";
     "highwater.peer.advertised.listener", String, None, Valid::Any, Medium, ReadOnly, Implemented,
         "HOST:PORT that other nodes are told to connect to; that of highwater.peer.listener if unset.";
     "highwater.peer.listener", String, Some("127.0.0.1:0"), Valid::Any, High, ReadOnly, Implemented,
