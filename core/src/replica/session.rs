@@ -16,6 +16,7 @@ use crate::fetch::{Answer, FetchPartition, FetchSet, Slot, TopicKey};
 use crate::guard;
 use crate::ids::{BrokerEpoch, Offset, TopicPartition};
 use crate::time::Instant;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How long a session holds replies back.
@@ -56,6 +57,8 @@ pub struct ReplicaSession {
     session: u64,
     sequence: u64,
     set: FetchSet,
+    /// What the follower vouches for where that is less than its log end (`highwater.acks.durable`).
+    vouched: BTreeMap<TopicPartition, Offset>,
     waiting: Option<Waiting>,
     /// Watches to be removed.
     released: Vec<Slot>,
@@ -71,6 +74,7 @@ impl ReplicaSession {
             session: 0,
             sequence: 0,
             set: FetchSet::default(),
+            vouched: BTreeMap::new(),
             waiting: None,
             released: Vec::new(),
         }
@@ -111,6 +115,7 @@ impl ReplicaSession {
             }
             self.released.extend(self.set.armed().map(|(slot, _)| slot));
             self.set = FetchSet::default();
+            self.vouched.clear();
             (self.broker_epoch, self.session) = life;
         } else if life < known {
             return Err(SessionRefusal::Stale);
@@ -122,7 +127,13 @@ impl ReplicaSession {
             self.forget(*partition);
         }
         for changed in &fetch.changed {
-            let wanted = self.wanted(changed.partition, &changed.position);
+            let position = &changed.position;
+            if position.safe_end < position.offset {
+                self.vouched.insert(changed.partition, position.safe_end);
+            } else {
+                self.vouched.remove(&changed.partition);
+            }
+            let wanted = self.wanted(changed.partition, position);
             self.set.update(wanted).map_err(|_| SessionRefusal::TooLarge)?;
         }
         let offsets_since = self.waiting.and_then(|waiting| waiting.offsets_since);
@@ -133,6 +144,7 @@ impl ReplicaSession {
 
     fn forget(&mut self, partition: TopicPartition) {
         let slot = self.set.forget(&TopicKey::Id(partition.topic_id), partition.partition);
+        self.vouched.remove(&partition);
         self.released.extend(slot);
     }
 
@@ -156,7 +168,14 @@ impl ReplicaSession {
     /// The partitions worth reading, those fed longest ago first.
     pub fn take_dirty(&mut self) -> Vec<(Slot, TopicPartition, FetchPosition)> {
         let dirty = self.set.take_dirty().into_iter();
-        dirty.map(|(slot, wanted)| (slot, partition_of(&wanted), position_of(&wanted))).collect()
+        let named = dirty.map(|(slot, wanted)| {
+            let (partition, mut position) = (partition_of(&wanted), position_of(&wanted));
+            if let Some(vouched) = self.vouched.get(&partition) {
+                position.safe_end = *vouched;
+            }
+            (slot, partition, position)
+        });
+        named.collect()
     }
 
     /// Makes what was read and had only offsets to tell worth reading again: a reply is about to leave.
@@ -250,6 +269,40 @@ impl SessionRefusal {
             Self::Unknown => ErrorCode::FetchSessionIdNotFound,
             Self::Stale => ErrorCode::InvalidFetchSessionEpoch,
             Self::TooLarge => ErrorCode::InvalidRequest,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::PartitionFetch;
+    use super::*;
+    use crate::ids::{LeaderEpoch, PartitionIndex, TopicId};
+
+    #[test]
+    fn what_a_follower_does_not_vouch_for_is_not_taken_for_safe() {
+        let mut session = ReplicaSession::new(SessionConfig {
+            wait_max: Duration::from_millis(500),
+            offsets_linger: Duration::ZERO,
+            partition_bytes_max: 1 << 20,
+        });
+        let partition = TopicPartition { topic_id: TopicId([1; 16]), partition: PartitionIndex(0) };
+        let fetch = |sequence, safe_end| {
+            let position = FetchPosition {
+                leader_epoch: LeaderEpoch(1),
+                offset: Offset(10),
+                safe_end: Offset(safe_end),
+                last_epoch: LeaderEpoch(1),
+                log_start: Offset(0),
+            };
+            let changed = vec![PartitionFetch { partition, position }];
+            let broker_epoch = BrokerEpoch(1);
+            ReplicaFetch { broker_epoch, session: 1, sequence, changed, forgotten: Vec::new() }
+        };
+        for (sequence, safe_end) in [(0, 4), (1, 7), (2, 10)] {
+            session.begin(Instant::ZERO, &fetch(sequence, safe_end)).unwrap();
+            let (_, _, position) = session.take_dirty()[0];
+            assert_eq!((position.offset, position.safe_end), (Offset(10), Offset(safe_end)));
         }
     }
 }
