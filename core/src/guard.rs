@@ -134,6 +134,8 @@ guards! {
     IndexSpan,
     /// The page cache counts as kept only since all logs were recovered on it.
     PageCacheAfterRecovery,
+    /// Files beside which no topic id is found are not taken for this topic's (ST-07, PR-15).
+    UnnamedRecordsRemoved,
     /// What may have lost its way to the device in a failed sync is written again at the next start (ST-01).
     TailRenewed,
     /// A life that may have lost its tail in a power cut is not called complete (PR-06, KIP-966).

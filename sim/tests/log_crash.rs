@@ -87,7 +87,7 @@ struct Node {
     log: Log,
 }
 
-fn start(disk: &SimDisk, config: LogConfig) -> Result<Node, String> {
+fn open_dir(disk: &SimDisk) -> Result<DataDir, String> {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     let context = LogContext { disk, files: OpenFiles::new(4) };
     let dir_config = DataDirConfig {
@@ -98,7 +98,11 @@ fn start(disk: &SimDisk, config: LogConfig) -> Result<Node, String> {
         directory_id_if_new: DirectoryId([7; 16]),
         available_bytes_min: 0,
     };
-    let dir = DataDir::open(context, &dir_config).map_err(|e| e.to_string())?;
+    DataDir::open(context, &dir_config).map_err(|e| e.to_string())
+}
+
+fn start(disk: &SimDisk, config: LogConfig) -> Result<Node, String> {
+    let dir = open_dir(disk)?;
     let (log, _) = dir.open_log("t", TP, config, NOW).map_err(|e| e.to_string())?;
     Ok(Node { dir, log })
 }
@@ -444,4 +448,37 @@ fn an_index_entry_from_before_a_truncation_does_not_lead_recovery_astray() {
     assert_eq!(node.log.size_bytes(), third_batch_at);
     let node = start(&disk.kill(), config(false)).expect("nothing is corrupt");
     assert_eq!(contents(&node.log), model.now);
+}
+
+#[test]
+fn a_directory_that_got_its_name_back_gives_its_records_to_nobody() {
+    // A topic was deleted and another of its name made. The power cut took the renaming of the old directory and its
+    // identity, and left its records: without an identity they are nobody's (ST-07, PR-15).
+    let successor = TopicPartition { topic_id: TopicId([8; 16]), ..TP };
+    let mut nameless = 0;
+    for seed in 0..400 {
+        let disk = SimDisk::new(seed);
+        let mut node = start(&disk, config(false)).expect("a fresh disk");
+        Model::default().step(&mut node, &disk, &Step::Append(1, 300)).expect("nothing fails");
+        disk.sync_dir(Path::new("/data")).now().expect("nothing fails");
+        disk.sync_dir(Path::new("/data/t-0")).now().expect("nothing fails");
+        node.dir.delete_log(&mut node.log).expect("nothing fails");
+        node.dir.open_log("t", successor, config(false), NOW).expect("the name is free");
+        let disk = disk.power_cut();
+        let has_records = |entry: &highwater::disk::DirEntry| entry.name.ends_with(".log") && entry.len > 0;
+        let left = disk.list(Path::new("/data/t-0")).unwrap_or_default();
+        match open_dir(&disk).expect("the directory's own files are durable").open_log(
+            "t",
+            successor,
+            config(false),
+            NOW,
+        ) {
+            Ok((log, _)) => {
+                nameless += usize::from(left.iter().any(has_records));
+                assert_eq!(log.end(), Offset(0), "seed {seed}: the successor begins empty");
+            }
+            Err(error) => assert!(error.to_string().contains("belongs to topic id"), "{error}"),
+        }
+    }
+    assert!(nameless > 10, "only {nameless} power cuts left records without an identity");
 }

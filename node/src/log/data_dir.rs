@@ -8,8 +8,9 @@ use super::identity::{
 use super::recovery::{Opening, RecoveryReport};
 use super::segment::LogContext;
 use super::{Log, LogConfig, RECOVERY_POINTS_FILE};
-use crate::disk::{DirLock, Disk, EntryKind, OpenMode, Space, read_all, replace_file};
+use crate::disk::{DirEntry, DirLock, Disk, EntryKind, OpenMode, Space, read_all, replace_file};
 use highwater_core::ids::{BrokerId, DirectoryId, Offset, PartitionIndex, TopicId, TopicPartition};
+use highwater_core::planted;
 use highwater_core::time::Timestamp;
 use std::fmt;
 use std::io;
@@ -295,6 +296,7 @@ impl DataDir {
                 let has_records = entries.iter().any(|e| e.name.ends_with(".log") && e.len > 0);
                 let was_flushed = self.points.point(tp).is_some_and(|p| p.flushed > p.log_start);
                 if !has_records || !was_flushed {
+                    self.remove_unnamed(dir, &entries)?;
                     let file =
                         disk.open(&path, OpenMode::CreateEmpty).map_err(LogError::io("create", &path))?;
                     let text = identity::encode(tp.topic_id);
@@ -305,6 +307,28 @@ impl DataDir {
         };
         let offset = Offset(-1);
         Err(LogError::Corrupt(super::Corruption { path, position: 0, offset, cause }))
+    }
+
+    /// Files without an identity may be those of a deleted topic of this name, whose directory a power cut gave its old
+    /// name back. They were never flushed as this topic's, so nothing that must stay goes with them. They are gone for
+    /// good before an identity says whose directory it is (ST-07, PR-15).
+    fn remove_unnamed(&self, dir: &Path, entries: &[DirEntry]) -> Result<(), LogError> {
+        let disk = &*self.context.disk;
+        let unnamed = entries.iter().filter(|e| e.kind == EntryKind::File && e.name != METADATA_FILE);
+        let unnamed: Vec<_> = unnamed.filter(|_| planted!(UnnamedRecordsRemoved, false, true)).collect();
+        if unnamed.is_empty() {
+            return Ok(());
+        }
+        tracing::warn!(
+            dir = %dir.display(),
+            files = unnamed.len(),
+            "removing files that no topic id says whose they are; nothing of them was ever flushed"
+        );
+        for entry in unnamed {
+            let path = dir.join(&entry.name);
+            disk.remove(&path).map_err(LogError::io("remove", &path))?;
+        }
+        disk.sync_dir(dir).now().map_err(LogError::io("sync", dir))
     }
 
     /// An identity that was never flushed may read well and yet not be on the device after a failed sync; as with the
