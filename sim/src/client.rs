@@ -1,26 +1,37 @@
-//! A simulated client: one connection that it makes again when it breaks, and what all clients of a run share.
+//! A simulated client: connections that it makes again when they break, whom it asks for what, and what all clients of
+//! a run share.
 
 use crate::history::{History, PartitionKey};
 use crate::network::{NetFaults, SimDial};
 use crate::rng::Rng;
 use crate::trace::Trace;
 use highwater_net_tcp::client::{ClientOptions, Connection};
-use highwater_protocol::{Request, Uuid};
+use highwater_protocol::messages::{FindCoordinatorRequest, MetadataRequest, MetadataResponse};
+use highwater_protocol::{ErrorCode, Request, Uuid};
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Where the broker listens.
-pub const BROKER_HOST: &str = "10.0.0.1";
-/// See [`BROKER_HOST`].
+/// Where every broker listens for clients.
 pub const BROKER_PORT: u16 = 9092;
+
+/// The machine that all clients are on.
+pub const CLIENTS_HOST: &str = "10.0.1.1";
+
+/// The host of a node.
+pub fn node_host(id: i32) -> String {
+    format!("10.0.0.{id}")
+}
 
 /// What a run's clients, oracles and chaos share.
 #[derive(Debug)]
 pub struct World {
     history: Mutex<History>,
     trace: Mutex<Trace>,
+    /// The hosts of all nodes.
+    pub hosts: Vec<String>,
     /// The network.
     pub net: Arc<NetFaults>,
     /// Whether records answered with acks=all survive a power cut.
@@ -30,8 +41,9 @@ pub struct World {
 
 impl World {
     /// A world in which nothing has happened.
-    pub fn new(net: Arc<NetFaults>, is_durable: bool, is_printing: bool) -> Arc<Self> {
+    pub fn new(nodes: usize, net: Arc<NetFaults>, is_durable: bool, is_printing: bool) -> Arc<Self> {
         Arc::new(Self {
+            hosts: (1..).take(nodes).map(node_host).collect(),
             history: Mutex::default(),
             trace: Mutex::new(Trace::new(is_printing)),
             net,
@@ -60,6 +72,11 @@ impl World {
         self.is_stopping.store(true, Ordering::Relaxed);
     }
 
+    /// Whoever begins now is not asked to end.
+    pub fn go_on(&self) {
+        self.is_stopping.store(false, Ordering::Relaxed);
+    }
+
     /// Whether clients are to end.
     pub fn is_stopping(&self) -> bool {
         self.is_stopping.load(Ordering::Relaxed) || self.history().complaint.is_some()
@@ -84,6 +101,30 @@ impl TopicInfo {
     }
 }
 
+/// Where a request goes.
+#[derive(Clone, Copy, Debug)]
+pub enum To<'a> {
+    /// Any broker.
+    Any,
+    /// This broker.
+    Broker(i32),
+    /// The leader of a partition.
+    Leader(PartitionKey),
+    /// The coordinator of a group.
+    Coordinator(&'a str),
+    /// The active controller, or any broker, which forwards it.
+    Controller,
+}
+
+/// What a client knows of the cluster.
+#[derive(Debug, Default)]
+struct Routes {
+    hosts: BTreeMap<i32, String>,
+    /// Who leads, in which epoch.
+    leaders: BTreeMap<PartitionKey, (i32, i32)>,
+    controller: i32,
+}
+
 /// One client.
 #[derive(Debug)]
 pub struct Client {
@@ -93,13 +134,23 @@ pub struct Client {
     pub rng: Rng,
     /// How the trace calls it.
     pub name: String,
-    connection: Option<Connection>,
+    /// By host.
+    connections: BTreeMap<String, Connection>,
+    routes: Option<Routes>,
+    coordinators: BTreeMap<String, i32>,
 }
 
 impl Client {
     /// A client that connects when it first asks.
     pub fn new(world: &Arc<World>, rng: Rng, name: impl Into<String>) -> Self {
-        Self { world: world.clone(), rng, name: name.into(), connection: None }
+        Self {
+            world: world.clone(),
+            rng,
+            name: name.into(),
+            connections: BTreeMap::new(),
+            routes: None,
+            coordinators: BTreeMap::new(),
+        }
     }
 
     /// Notes an event in the trace under this client's name.
@@ -107,39 +158,124 @@ impl Client {
         self.world.note(format_args!("{}: {event}", self.name));
     }
 
-    /// A live connection, or after a pause none.
-    pub async fn connection(&mut self) -> Option<Connection> {
-        if let Some(connection) = self.connection.clone().filter(|c| !c.is_closed()) {
-            return Some(connection);
+    /// A live connection to whom the request goes, or after a pause none.
+    pub async fn connection(&mut self, to: To<'_>) -> Option<Connection> {
+        let host = self.host(to).await?;
+        self.connection_to(&host).await
+    }
+
+    async fn connection_to(&mut self, host: &str) -> Option<Connection> {
+        if let Some(connection) = self.connections.get(host).filter(|c| !c.is_closed()) {
+            return Some(connection.clone());
         }
-        let dial = SimDial { faults: self.world.net.clone() };
+        let here = CLIENTS_HOST.parse().expect("an address");
+        let dial = SimDial { faults: self.world.net.clone(), here, disk: None };
         let options = ClientOptions {
             client_id: self.name.clone(),
             connect_max: Duration::from_secs(1),
             request_max: Duration::from_secs(3),
             ..ClientOptions::default()
         };
-        if let Ok(connection) = Connection::connect(&dial, BROKER_HOST, BROKER_PORT, options).await {
-            self.connection = Some(connection.clone());
+        if let Ok(connection) = Connection::connect(&dial, host, BROKER_PORT, options).await {
+            self.connections.insert(host.to_owned(), connection.clone());
             return Some(connection);
         }
+        self.reroute();
         self.pause().await;
         None
     }
 
-    /// Gives the connection up: answers under way are lost.
+    async fn host(&mut self, to: To<'_>) -> Option<String> {
+        let broker = match to {
+            To::Any => return Some(self.any_host()),
+            To::Controller if self.rng.happens(500) => return Some(self.any_host()),
+            To::Controller => self.routes().await?.controller,
+            To::Broker(broker) => broker,
+            To::Leader(key) => self.leader(key).await?.0,
+            To::Coordinator(group) => self.coordinator(group).await?,
+        };
+        let host = self.routes().await?.hosts.get(&broker).cloned();
+        if host.is_none() {
+            self.reroute();
+            self.pause().await;
+        }
+        host
+    }
+
+    fn any_host(&mut self) -> String {
+        self.rng.pick(&self.world.hosts).clone()
+    }
+
+    /// Who leads a partition, in which epoch; after a pause nobody.
+    pub async fn leader(&mut self, key: PartitionKey) -> Option<(i32, i32)> {
+        let leader = self.routes().await?.leaders.get(&key).copied().filter(|(leader, _)| *leader >= 0);
+        if leader.is_none() {
+            self.reroute();
+            self.pause().await;
+        }
+        leader
+    }
+
+    async fn routes(&mut self) -> Option<&Routes> {
+        if self.routes.is_none() {
+            let request =
+                MetadataRequest { topics: None, allow_auto_topic_creation: false, ..Default::default() };
+            let host = self.any_host();
+            let answer = self.ask_host(&host, &request).await?;
+            self.routes = Some(Routes::of(&answer));
+        }
+        self.routes.as_ref()
+    }
+
+    async fn coordinator(&mut self, group: &str) -> Option<i32> {
+        if let Some(known) = self.coordinators.get(group) {
+            return Some(*known);
+        }
+        let request =
+            FindCoordinatorRequest { coordinator_keys: vec![group.to_owned()], ..Default::default() };
+        let host = self.any_host();
+        let answer = self.ask_host(&host, &request).await?;
+        let found = answer.coordinators.first()?;
+        if found.error_code.is_error() {
+            self.pause().await;
+            return None;
+        }
+        self.coordinators.insert(group.to_owned(), found.node_id);
+        Some(found.node_id)
+    }
+
+    /// What is known of the cluster may be old.
+    pub fn reroute(&mut self) {
+        self.routes = None;
+        self.coordinators.clear();
+    }
+
+    /// As [`Client::reroute`] if a broker has answered with an error.
+    pub fn heed(&mut self, code: ErrorCode) {
+        if code.is_error() {
+            self.reroute();
+        }
+    }
+
+    /// Gives all connections up: answers under way are lost.
     pub fn disconnect(&mut self) {
-        self.connection = None;
+        self.connections.clear();
     }
 
     /// Asks once; nothing if the answer does not come.
-    pub async fn ask<R: Request>(&mut self, request: &R) -> Option<R::Response> {
-        let connection = self.connection().await?;
+    pub async fn ask<R: Request>(&mut self, to: To<'_>, request: &R) -> Option<R::Response> {
+        let host = self.host(to).await?;
+        self.ask_host(&host, request).await
+    }
+
+    async fn ask_host<R: Request>(&mut self, host: &str, request: &R) -> Option<R::Response> {
+        let connection = self.connection_to(host).await?;
         match connection.send(request).await {
             Ok(answer) => Some(answer),
             Err(error) => {
                 self.note(format_args!("{} got no answer: {error}", R::KEY));
-                self.disconnect();
+                self.connections.remove(host);
+                self.reroute();
                 self.pause().await;
                 None
             }
@@ -156,5 +292,19 @@ impl Client {
     pub async fn rest(&mut self, ms_from: u64, ms_to: u64) {
         let rest = self.rng.within(ms_from, ms_to);
         tokio::time::sleep(Duration::from_millis(rest)).await;
+    }
+}
+
+impl Routes {
+    fn of(answer: &MetadataResponse) -> Self {
+        let hosts = answer.brokers.iter().map(|broker| (broker.node_id, broker.host.clone())).collect();
+        let mut leaders = BTreeMap::new();
+        for topic in &answer.topics {
+            for partition in &topic.partitions {
+                let key = (topic.topic_id, partition.partition_index);
+                leaders.insert(key, (partition.leader_id, partition.leader_epoch));
+            }
+        }
+        Self { hosts, leaders, controller: answer.controller_id }
     }
 }

@@ -5,6 +5,9 @@ use highwater_protocol::Uuid;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
+/// More than come between two looks.
+const FRESH_ACKS_MAX: usize = 10_000;
+
 /// What an oracle found wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Complaint {
@@ -53,9 +56,9 @@ pub struct PartitionHistory {
     pub seen: BTreeMap<i64, Bytes>,
     /// The largest high watermark or latest offset that a client was told.
     pub latest: i64,
-    /// The largest high watermark that a client was told since so many crashes. A leader begins with one that may lag,
-    /// as Kafka's does; only the latest offset waits until it is exact (KIP-207).
-    pub high_watermark: (u64, i64),
+    /// The largest high watermark that a client was told in the newest leader epoch of which one was. A leader begins
+    /// with one that may lag, as Kafka's does; only the latest offset waits until it is exact (KIP-207).
+    pub high_watermark: (i32, i64),
     /// Records below may have been deleted by request.
     pub removable_before: i64,
     /// Records below were deleted by a request that was answered.
@@ -86,6 +89,8 @@ pub struct History {
     pub registers: BTreeMap<(String, i32), Register>,
     /// Who was assigned what: by group and generation, the owner of each partition.
     pub owners: BTreeMap<(String, i32), BTreeMap<i32, String>>,
+    /// The last offsets of batches that acks=all acknowledged since somebody last looked (O14).
+    pub fresh_acks: Vec<(PartitionKey, i64)>,
     /// The first thing that is wrong.
     pub complaint: Option<Complaint>,
     /// Counters.
@@ -102,6 +107,13 @@ impl History {
     pub fn judge(&mut self, oracle: &'static str, verdict: Result<(), String>) {
         if let Err(what) = verdict {
             self.complain(oracle, what);
+        }
+    }
+
+    /// Notes the last offset of a batch that acks=all has just acknowledged.
+    pub fn acknowledged(&mut self, at: (PartitionKey, i64)) {
+        if self.fresh_acks.len() < FRESH_ACKS_MAX {
+            self.fresh_acks.push(at);
         }
     }
 

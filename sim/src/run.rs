@@ -1,18 +1,15 @@
 //! One run: a seed decides configuration, faults and what clients do; the outcome is a hash and perhaps a complaint.
 
-use crate::client::{Client, TopicInfo, World};
-use crate::cluster::{Cluster, End};
+use crate::client::{CLIENTS_HOST, World};
 use crate::disk::DiskFaults;
 use crate::history::{Complaint, Totals};
+use crate::machine::{End, Machine};
 use crate::network::NetFaults;
 use crate::rng::Rng;
-use crate::workload::admin::{self, Operator};
-use crate::workload::consumer::Consumer;
-use crate::workload::group::{Member, RegisterClient};
-use crate::workload::producer::Producer;
+use crate::workload;
 use highwater_core::config::ConfigMap;
 use highwater_core::guard::{Guard, run as guards};
-use madsim::runtime::{Handle, NodeHandle, Runtime};
+use madsim::runtime::{Handle, Runtime};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -56,6 +53,8 @@ pub struct Outcome {
     pub guards: BTreeMap<Guard, guards::Count>,
     /// The end of its trace.
     pub tail: Vec<String>,
+    /// How to see it again.
+    pub again: String,
 }
 
 impl Outcome {
@@ -63,33 +62,49 @@ impl Outcome {
     pub fn report(&self) -> String {
         let Some(complaint) = &self.complaint else { return format!("seed {}: no complaint", self.seed) };
         format!(
-            "seed {}: {} {}\n  last events:\n    {}\n  again: HIGHWATER_SEED={} cargo sim -- --nocapture",
+            "seed {}: {} {}\n  last events:\n    {}\n  again: {} -- --nocapture",
             self.seed,
             complaint.oracle,
             complaint.what,
             self.tail.join("\n    "),
-            self.seed
+            self.again
         )
     }
 }
 
-type Shared = Arc<Mutex<Option<Arc<World>>>>;
+/// Where a run puts its world, so that what it was can be told even if it panics.
+pub(crate) type Shared = Arc<Mutex<Option<Arc<World>>>>;
 
-/// Runs a plan, on a thread of its own: what the standard library keeps by thread must not reach from run to run.
+/// Runs a plan, on a thread of its own.
 pub fn run(plan: &Plan) -> Outcome {
-    let plan = plan.clone();
-    let thread = std::thread::Builder::new().name(format!("seed-{}", plan.seed));
-    let running = thread.spawn(move || run_here(&plan)).expect("a thread starts");
+    let own = plan.clone();
+    let again = format!("HIGHWATER_SEED={} cargo sim --test seeds", plan.seed);
+    Outcome { again, ..on_a_thread(plan.seed, &plan.off, move |shared| whole(own, shared)) }
+}
+
+/// Runs a simulation with these guards off. What the standard library keeps by thread must not reach from run to run.
+pub(crate) fn on_a_thread<F: Future<Output = ()> + 'static>(
+    seed: u64,
+    off: &[Guard],
+    whole: impl FnOnce(Shared) -> F + Send + 'static,
+) -> Outcome {
+    let off = off.to_vec();
+    let thread = std::thread::Builder::new().name(format!("seed-{seed}"));
+    let running = thread.spawn(move || run_here(seed, off, whole)).expect("a thread starts");
     running.join().expect("panics of the run are caught inside")
 }
 
-fn run_here(plan: &Plan) -> Outcome {
-    guards::begin(plan.off.iter().copied());
+fn run_here<F: Future<Output = ()> + 'static>(
+    seed: u64,
+    off: Vec<Guard>,
+    whole: impl FnOnce(Shared) -> F,
+) -> Outcome {
+    guards::begin(off);
     let shared = Shared::default();
     let ended = catch_unwind(AssertUnwindSafe(|| {
-        let mut runtime = Runtime::with_seed_and_config(plan.seed, madsim::Config::default());
+        let mut runtime = Runtime::with_seed_and_config(seed, madsim::Config::default());
         runtime.set_time_limit(RUN_TIME_MAX);
-        runtime.block_on(whole(plan.clone(), shared.clone()));
+        runtime.block_on(whole(shared.clone()));
     }));
     let world = shared.lock().unwrap_or_else(PoisonError::into_inner).take();
     let world = world.expect("a run makes its world before anything else");
@@ -102,12 +117,13 @@ fn run_here(plan: &Plan) -> Outcome {
     let tail = world.trace().tail();
     let history = world.history();
     Outcome {
-        seed: plan.seed,
+        seed,
         hash,
         complaint: history.complaint.clone(),
         totals: history.totals,
         guards: guards::counts(),
         tail,
+        again: String::new(),
     }
 }
 
@@ -117,20 +133,20 @@ async fn whole(plan: Plan, shared: Shared) {
     let is_durable = plan.durable.unwrap_or(is_durable_drawn);
     let reset_permille = *rng.pick(&[0, 0, 5, 30]);
     let net = NetFaults::new(rng.fork(), reset_permille);
-    let world = World::new(net, is_durable, plan.is_printing);
+    let world = World::new(1, net, is_durable, plan.is_printing);
     *shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(world.clone());
     let config = config(&mut rng, is_durable);
     world.note(format_args!("seed {}, durable {is_durable}, resets {reset_permille}, {config:?}", plan.seed));
-    let mut cluster = Cluster::new(&world, rng.fork(), config);
-    let ip = "10.0.0.2".parse().expect("an address");
+    let mut machine = Machine::new(&world, rng.fork(), 1, config);
+    let ip = CLIENTS_HOST.parse().expect("an address");
     let clients = Handle::current().create_node().name("clients").ip(ip).build();
-    if !cluster.start().await {
+    if !machine.start().await {
         world.history().complain("start", "an empty disk is no place to start");
     }
-    let tasks = begin_workload(&world, &clients, &mut rng).await;
-    trouble(&world, &mut cluster, &mut rng).await;
+    let tasks = workload::begin(&world, &clients, &mut rng).await.tasks;
+    trouble(&world, &mut machine, &mut rng).await;
     world.net.heal();
-    cluster.inject(DiskFaults::default());
+    machine.inject(DiskFaults::default());
     tokio::time::sleep(Duration::from_millis(300)).await;
     world.stop();
     for task in tasks {
@@ -140,11 +156,11 @@ async fn whole(plan: Plan, shared: Shared) {
                 .complain("L8", "a client's call is still waiting a minute after the faults ended");
         }
     }
-    crash_and_start(&world, &mut cluster, End::Kill).await;
-    cluster.check();
+    crash_and_start(&world, &mut machine, End::Kill).await;
+    machine.check();
     // Live tasks of a dropped runtime leak: end them, and let madsim notice.
     Handle::current().kill(clients.id());
-    cluster.end(End::Kill);
+    machine.end(End::Kill);
     tokio::time::sleep(Duration::from_millis(5)).await;
 }
 
@@ -169,179 +185,129 @@ fn config(rng: &mut Rng, is_durable: bool) -> ConfigMap {
     config
 }
 
-async fn begin_workload(
-    world: &Arc<World>,
-    clients: &NodeHandle,
-    rng: &mut Rng,
-) -> Vec<madsim::task::JoinHandle<()>> {
-    let client = |name: &str, rng: &mut Rng| Client::new(world, rng.fork(), name);
-    let mut setup = client("setup", rng);
-    let created = clients.spawn(async move {
-        let orders = admin::create(&mut setup, "orders", 2, &[]).await?;
-        admin::find_coordinator(&mut setup, "group-members").await;
-        let limits = [("retention.bytes", "3000"), ("segment.bytes", "1024")];
-        let retained = admin::create(&mut setup, "retained", 1, &limits).await?;
-        Some((orders, retained))
-    });
-    let Ok(Some((orders, retained))) = created.await else { return Vec::new() };
-    name_topics(world, &orders, &retained);
-    let group = |name: &str| format!("group-{name}");
-    let mut tasks = Vec::new();
-    for (name, topic, is_idempotent) in
-        [("i1", &orders, true), ("i2", &orders, true), ("i3", &retained, true), ("plain", &orders, false)]
-    {
-        let producer = Producer::new(client(name, rng), topic.clone(), is_idempotent);
-        tasks.push(clients.spawn(producer.run()));
-    }
-    for (name, topic, has_session) in [("c1", &orders, true), ("c2", &orders, false), ("c3", &retained, true)]
-    {
-        let consumer = Consumer::new(client(name, rng), topic.clone(), has_session);
-        tasks.push(clients.spawn(consumer.run()));
-    }
-    for name in ["m1", "m2"] {
-        let member = Member::new(client(name, rng), group("members"), orders.clone());
-        tasks.push(clients.spawn(member.run()));
-    }
-    let register = RegisterClient::new(client("reg", rng), group("register"), orders.clone());
-    tasks.push(clients.spawn(register.run()));
-    tasks.push(clients.spawn(Operator::new(client("op", rng), orders).run()));
-    tasks
-}
-
-fn name_topics(world: &World, orders: &TopicInfo, retained: &TopicInfo) {
-    let mut history = world.history();
-    for topic in [orders, retained] {
-        for partition in 0..topic.partitions {
-            let known = history.partition(topic.key(partition));
-            known.topic.clone_from(&topic.name);
-            known.is_retained = topic == retained;
-        }
-    }
-}
-
 /// What goes wrong, a random subset in random order with quiet times between.
-async fn trouble(world: &Arc<World>, cluster: &mut Cluster, rng: &mut Rng) {
+async fn trouble(world: &Arc<World>, machine: &mut Machine, rng: &mut Rng) {
     let rounds = rng.within(2, 5);
     // About half of the kinds are off in a run.
     let kinds: Vec<u64> = (0..10).filter(|_| rng.happens(550)).collect();
     for _ in 0..rounds {
-        quiet(world, cluster, rng, 30, 350).await;
+        quiet(world, machine, rng, 30, 350).await;
         if world.is_stopping() || kinds.is_empty() {
             continue;
         }
         match *rng.pick(&kinds) {
-            0 => crash_and_start(world, cluster, End::Kill).await,
-            1 => crash_and_start(world, cluster, End::PowerCut).await,
+            0 => crash_and_start(world, machine, End::Kill).await,
+            1 => crash_and_start(world, machine, End::PowerCut).await,
             kind @ (2 | 3) => {
-                freeze(cluster, rng).await;
-                crash_and_start(world, cluster, if kind == 2 { End::Kill } else { End::PowerCut }).await;
+                freeze(machine, rng).await;
+                crash_and_start(world, machine, if kind == 2 { End::Kill } else { End::PowerCut }).await;
             }
             4 => {
                 let ms = rng.within(20, 2500);
-                cluster.pause(ms).await;
+                machine.pause(ms).await;
             }
             5 => {
-                cluster.stop().await;
+                machine.stop().await;
                 let end = *rng.pick(&[End::Kill, End::PowerCut]);
-                crash_and_start(world, cluster, end).await;
+                crash_and_start(world, machine, end).await;
             }
-            6 => crash_while_starting(world, cluster, rng).await,
-            9 => slow_disk(world, cluster, rng).await,
+            6 => crash_while_starting(world, machine, rng).await,
+            9 => slow_disk(world, machine, rng).await,
             kind => {
-                let faults = disk_faults(cluster, rng, kind == 7);
-                cluster.inject(faults);
-                quiet(world, cluster, rng, 30, 200).await;
-                cluster.inject(DiskFaults::default());
+                let faults = disk_faults(machine, rng, kind == 7);
+                machine.inject(faults);
+                quiet(world, machine, rng, 30, 200).await;
+                machine.inject(DiskFaults::default());
                 let end = *rng.pick(&[End::Kill, End::PowerCut]);
-                crash_and_start(world, cluster, end).await;
+                crash_and_start(world, machine, end).await;
             }
         }
     }
-    quiet(world, cluster, rng, 30, 350).await;
+    quiet(world, machine, rng, 30, 350).await;
 }
 
-async fn quiet(world: &World, cluster: &mut Cluster, rng: &mut Rng, ms_from: u64, ms_to: u64) {
+async fn quiet(world: &World, machine: &mut Machine, rng: &mut Rng, ms_from: u64, ms_to: u64) {
     let steps = rng.within(ms_from, ms_to) / 10;
     for _ in 0..steps {
         if world.is_stopping() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
-        cluster.observe();
+        machine.observe();
     }
 }
 
 /// A disk that owes what it was asked: for a while it is slow, then perhaps it stalls; sometimes the node ends in the
 /// middle of that.
-async fn slow_disk(world: &Arc<World>, cluster: &mut Cluster, rng: &mut Rng) {
+async fn slow_disk(world: &Arc<World>, machine: &mut Machine, rng: &mut Rng) {
     let slow = DiskFaults { slow_permille: *rng.pick(&[50, 500, 1000]), ..DiskFaults::default() };
-    cluster.inject(slow.clone());
-    quiet(world, cluster, rng, 30, 200).await;
+    machine.inject(slow.clone());
+    quiet(world, machine, rng, 30, 200).await;
     if rng.happens(500) {
-        cluster.inject(DiskFaults { is_stalled: true, ..slow });
-        quiet(world, cluster, rng, 10, 300).await;
+        machine.inject(DiskFaults { is_stalled: true, ..slow });
+        quiet(world, machine, rng, 10, 300).await;
     }
     let ends_in_it = rng.happens(500);
     if !ends_in_it {
-        cluster.inject(DiskFaults::default());
+        machine.inject(DiskFaults::default());
         return;
     }
     match rng.below(3) {
-        0 => crash_and_start(world, cluster, End::Kill).await,
-        1 => crash_and_start(world, cluster, End::PowerCut).await,
+        0 => crash_and_start(world, machine, End::Kill).await,
+        1 => crash_and_start(world, machine, End::PowerCut).await,
         _ => {
-            cluster.stop().await;
-            crash_and_start(world, cluster, *rng.pick(&[End::Kill, End::PowerCut])).await;
+            machine.stop().await;
+            crash_and_start(world, machine, *rng.pick(&[End::Kill, End::PowerCut])).await;
         }
     }
-    cluster.inject(DiskFaults::default());
+    machine.inject(DiskFaults::default());
 }
 
 /// Lets the disk stop keeping what is done to it after a drawn number of operations.
-async fn freeze(cluster: &mut Cluster, rng: &mut Rng) {
+async fn freeze(machine: &mut Machine, rng: &mut Rng) {
     let range = *rng.pick(&[3, 30, 200]);
-    cluster.disk().freeze_after(rng.below(range));
+    machine.disk().freeze_after(rng.below(range));
     for _ in 0..200 {
-        if cluster.disk().is_frozen() {
+        if machine.disk().is_frozen() {
             break;
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
-        cluster.observe();
+        machine.observe();
     }
     let linger = rng.below(20);
     tokio::time::sleep(Duration::from_millis(linger)).await;
 }
 
-async fn crash_and_start(world: &World, cluster: &mut Cluster, end: End) {
-    cluster.check();
-    cluster.end(end);
-    if cluster.start().await {
-        cluster.settle();
+async fn crash_and_start(world: &World, machine: &mut Machine, end: End) {
+    machine.check();
+    machine.end(end);
+    if machine.start().await {
+        machine.settle();
     } else {
-        let why = cluster.failure().unwrap_or_else(|| "it takes too long".to_owned());
+        let why = machine.failure().unwrap_or_else(|| "it takes too long".to_owned());
         world.history().complain("start", format_args!("the node does not start: {why}"));
     }
 }
 
 /// Crashes a node that is still recovering from a crash.
-async fn crash_while_starting(world: &Arc<World>, cluster: &mut Cluster, rng: &mut Rng) {
-    cluster.end(*rng.pick(&[End::Kill, End::PowerCut]));
+async fn crash_while_starting(world: &Arc<World>, machine: &mut Machine, rng: &mut Rng) {
+    machine.end(*rng.pick(&[End::Kill, End::PowerCut]));
     for _ in 0..rng.within(1, 3) {
-        cluster.disk().freeze_after(rng.below(40));
-        cluster.start().await;
-        cluster.end(*rng.pick(&[End::Kill, End::PowerCut]));
+        machine.disk().freeze_after(rng.below(40));
+        machine.start().await;
+        machine.end(*rng.pick(&[End::Kill, End::PowerCut]));
     }
-    if cluster.start().await {
-        cluster.settle();
+    if machine.start().await {
+        machine.settle();
     } else {
-        let why = cluster.failure().unwrap_or_else(|| "it takes too long".to_owned());
+        let why = machine.failure().unwrap_or_else(|| "it takes too long".to_owned());
         world.history().complain("start", format_args!("the node does not start: {why}"));
     }
 }
 
-fn disk_faults(cluster: &Cluster, rng: &mut Rng, is_full: bool) -> DiskFaults {
+fn disk_faults(machine: &Machine, rng: &mut Rng, is_full: bool) -> DiskFaults {
     if is_full {
-        let used = cluster.disk().used_bytes();
+        let used = machine.disk().used_bytes();
         return DiskFaults { capacity_bytes: Some(used + rng.below(20_000)), ..DiskFaults::default() };
     }
     match rng.below(2) {

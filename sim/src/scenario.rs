@@ -12,8 +12,10 @@ use std::path::Path;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tier {
-    /// Whole nodes on madsim: `cargo sim`.
+    /// A whole node on madsim, alone: `cargo sim`.
     Madsim,
+    /// Several whole nodes on madsim: `cargo sim`.
+    Cluster,
     /// The core machines alone: `highwater sim run`.
     Direct,
 }
@@ -186,6 +188,10 @@ impl Scenario {
         let faults = self.faults.iter().flatten();
         let names_a_stranger =
             |planned: &PlannedFault| planned.fault.nodes().any(|node| !(1..=self.nodes).contains(&node));
+        let is_direct = self.tier.contains(&Tier::Direct);
+        if is_direct && faults.clone().any(|planned| planned.fault.needs_whole_nodes()) {
+            return wrong("tier: direct has no empty disk");
+        }
         match faults.clone().find(|planned| names_a_stranger(planned)) {
             Some(PlannedFault { fault, .. }) => Err(ScenarioError(format!("no such node: {fault:?}"))),
             None => Ok(()),

@@ -2,6 +2,7 @@
 #![cfg(madsim)]
 
 use highwater_core::guard::Guard;
+use highwater_sim::cluster::{self, ClusterPlan};
 use highwater_sim::run::{Plan, run};
 use highwater_sim::scenario::{Scenario, Tier};
 use std::path::Path;
@@ -23,22 +24,42 @@ fn finds(scenario: &Scenario, guard: Guard) -> bool {
     })
 }
 
-#[test]
-fn what_was_found_once_is_found_again() {
+/// Every scenario of a tier, with the name of its file.
+fn of_tier(tier: Tier) -> Vec<(String, Scenario)> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
     let entries = std::fs::read_dir(dir).expect("the folder of scenarios");
     let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     files.retain(|file| file.extension().is_some_and(|e| e == "toml"));
     files.sort();
-    assert!(files.len() >= 3, "the scenarios are where they should be");
-    for file in files {
+    let read = files.into_iter().map(|file| {
         let scenario = Scenario::read(&file).unwrap_or_else(|error| panic!("{error}"));
-        if !scenario.tier.contains(&Tier::Madsim) {
-            continue;
-        }
+        (file.display().to_string(), scenario)
+    });
+    let of_tier: Vec<_> = read.filter(|(_, scenario)| scenario.tier.contains(&tier)).collect();
+    assert!(of_tier.len() >= 3, "the scenarios are where they should be");
+    of_tier
+}
+
+#[test]
+fn what_was_found_once_is_found_again() {
+    for (file, scenario) in of_tier(Tier::Madsim) {
         let sound = run(&Plan { durable: scenario.durable, ..Plan::of(scenario.seed) });
-        assert_eq!(sound.complaint, None, "{}\n{}", file.display(), sound.report());
+        assert_eq!(sound.complaint, None, "{file}\n{}", sound.report());
         let Some(removed) = &scenario.removed else { continue };
-        assert!(finds(&scenario, guard(removed)), "{}: without {removed} nobody complains", file.display());
+        assert!(finds(&scenario, guard(removed)), "{file}: without {removed} nobody complains");
     }
+}
+
+#[test]
+fn a_cluster_lives_through_what_is_told_of_it() {
+    let mut failures = Vec::new();
+    for (file, scenario) in of_tier(Tier::Cluster) {
+        let outcome = cluster::run(&ClusterPlan::of_scenario(&scenario));
+        println!("{file}: hash {:016x}, {:?}", outcome.hash, outcome.totals);
+        if outcome.complaint.is_some() {
+            failures.push(format!("{file}\n{}", outcome.report()));
+        }
+        assert!(outcome.totals.acked > 0 || outcome.complaint.is_some(), "{file}: nothing was written");
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }

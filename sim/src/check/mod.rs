@@ -3,4 +3,6 @@
 
 pub mod coordinator;
 pub mod log;
+pub mod metadata;
 pub mod records;
+pub mod replication;

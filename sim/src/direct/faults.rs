@@ -45,6 +45,11 @@ pub enum Fault {
         /// Which.
         node: usize,
     },
+    /// The process dies and its disk is replaced by an empty one, under the same node id. Whole nodes only.
+    EmptyDisk {
+        /// Which.
+        node: usize,
+    },
     /// The process stands still.
     Pause {
         /// Which.
@@ -100,6 +105,11 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Whether it takes whole nodes: under the direct driver a disk has no identity.
+    pub const fn needs_whole_nodes(&self) -> bool {
+        matches!(self, Self::EmptyDisk { .. })
+    }
+
     /// The ids of the nodes that it names.
     pub fn nodes(&self) -> impl Iterator<Item = usize> {
         let named = match *self {
@@ -111,6 +121,7 @@ impl Fault {
             | Self::FlushError { node }
             | Self::Stop { node }
             | Self::Start { node }
+            | Self::EmptyDisk { node }
             | Self::Pause { node }
             | Self::Resume { node }
             | Self::Isolate { node, .. }

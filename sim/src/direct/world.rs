@@ -193,6 +193,9 @@ impl World {
 
     fn inject(&mut self, fault: &Fault) {
         match *fault {
+            Fault::EmptyDisk { .. } => {
+                unreachable!("a scenario with such a fault is refused for this tier")
+            }
             Fault::Kill { node } => {
                 if self.may_end(node - 1, false) {
                     self.end_node(node - 1, false);

@@ -1,13 +1,13 @@
 //! Consumers that assign partitions to themselves and read them over and over, with a fetch session or without.
 
 use crate::check::records;
-use crate::client::{Client, TopicInfo};
+use crate::client::{Client, To, TopicInfo};
 use bytes::Bytes;
 use highwater_core::batch::{self, BatchHeader};
 use highwater_protocol::ErrorCode;
 use highwater_protocol::messages::{
-    FetchPartition, FetchRequest, FetchResponse, FetchTopic, ListOffsetsPartition, ListOffsetsRequest,
-    ListOffsetsTopic, PartitionData,
+    FetchPartition, FetchRequest, FetchResponse, FetchTopic, ForgottenTopic, ListOffsetsPartition,
+    ListOffsetsRequest, ListOffsetsTopic, PartitionData,
 };
 use std::collections::BTreeMap;
 
@@ -22,9 +22,17 @@ pub struct Consumer {
     /// Where each partition is read next; a partition without a position asks for the earliest offset first.
     positions: BTreeMap<i32, Position>,
     has_session: bool,
-    session: (i32, i32),
-    /// What the session believes of each partition's position.
-    in_session: BTreeMap<i32, i64>,
+    /// One with each broker.
+    sessions: BTreeMap<i32, Session>,
+}
+
+/// A fetch session, if its id is not 0.
+#[derive(Debug, Default)]
+struct Session {
+    id: i32,
+    epoch: i32,
+    /// What it believes of each partition: position and leader epoch.
+    known: BTreeMap<i32, (i64, i32)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -45,21 +53,16 @@ struct Asked {
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
     latest: i64,
-    high_watermark: (u64, i64),
+    high_watermark: (i32, i64),
     removed_before: i64,
+    /// The leader epoch that the request names.
+    leader_epoch: i32,
 }
 
 impl Consumer {
     /// A consumer of a topic.
     pub fn new(client: Client, topic: TopicInfo, has_session: bool) -> Self {
-        Self {
-            client,
-            topic,
-            positions: BTreeMap::new(),
-            has_session,
-            session: (0, 0),
-            in_session: BTreeMap::new(),
-        }
+        Self { client, topic, positions: BTreeMap::new(), has_session, sessions: BTreeMap::new() }
     }
 
     /// Reads until the run stops.
@@ -84,7 +87,7 @@ impl Consumer {
         for partition in 0..self.topic.partitions {
             let of = history.partition(self.topic.key(partition));
             let (latest, high_watermark, removed_before) = (of.latest, of.high_watermark, of.removed_before);
-            known.insert(partition, Known { latest, high_watermark, removed_before });
+            known.insert(partition, Known { latest, high_watermark, removed_before, leader_epoch: -1 });
         }
         Asked { losses: history.losses, crashes: history.totals.crashes, known }
     }
@@ -114,8 +117,10 @@ impl Consumer {
             timeout_ms: 1000,
             ..Default::default()
         };
-        let answer = self.client.ask(&request).await?;
+        let leader = To::Leader(self.topic.key(partition));
+        let answer = self.client.ask(leader, &request).await?;
         let found = answer.topics.first()?.partitions.first()?;
+        self.client.heed(found.error_code);
         (found.error_code == ErrorCode::None).then_some(found.offset)
     }
 
@@ -130,23 +135,19 @@ impl Consumer {
         known.latest = known.latest.max(told);
     }
 
+    /// A high watermark that a leader tells in the epoch that it was asked under.
     fn told_high_watermark(&self, partition: i32, told: i64, asked: &Asked) {
         let mut history = self.client.world.history();
-        if history.losses != asked.losses {
+        let Some(before) = asked.known.get(&partition).filter(|_| history.losses == asked.losses) else {
             return;
-        }
-        let crashes = history.totals.crashes;
-        let (since, floor) = asked.known.get(&partition).map_or((0, 0), |known| known.high_watermark);
-        if since == crashes {
+        };
+        let (epoch, floor) = before.high_watermark;
+        if epoch == before.leader_epoch {
             history.judge("O5", records::never_decreases(&self.topic.name, "high watermark", floor, told));
         }
         let known = history.partition(self.topic.key(partition));
         known.latest = known.latest.max(told);
-        if asked.crashes == crashes {
-            let before = known.high_watermark;
-            known.high_watermark =
-                if before.0 == crashes { before.max((crashes, told)) } else { (crashes, told) };
-        }
+        known.high_watermark = known.high_watermark.max((before.leader_epoch, told));
     }
 
     /// O13: records whose deletion was acknowledged are not there again.
@@ -158,56 +159,81 @@ impl Consumer {
         }
     }
 
+    /// Fetches from one of the brokers that lead something.
     async fn fetch(&mut self) {
-        let asked = self.asked();
-        let request = self.request();
-        let Some(answer) = self.client.ask(&request).await else {
-            self.session = (0, 0);
+        let mut asked = self.asked();
+        let mut led: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+        let partitions: Vec<i32> = self.positions.keys().copied().collect();
+        for partition in partitions {
+            let Some((leader, epoch)) = self.client.leader(self.topic.key(partition)).await else { return };
+            asked.known.entry(partition).or_default().leader_epoch = epoch;
+            led.entry(leader).or_default().push(partition);
+        }
+        let leaders: Vec<i32> = led.keys().copied().collect();
+        if leaders.is_empty() {
+            return;
+        }
+        let leader = *self.client.rng.pick(&leaders);
+        let request = self.request(leader, &led[&leader], &asked);
+        let Some(answer) = self.client.ask(To::Broker(leader), &request).await else {
+            self.sessions.remove(&leader);
             return;
         };
         if answer.error_code.is_error() {
             self.client.note(format_args!("fetch session: {}", answer.error_code));
-            self.session = (0, 0);
+            self.sessions.remove(&leader);
             return self.client.pause().await;
         }
+        let session = self.sessions.entry(leader).or_default();
         if self.has_session && answer.session_id != 0 {
-            self.session = (answer.session_id, self.session.1 + 1);
+            session.id = answer.session_id;
+            session.epoch += 1;
         } else {
-            self.session = (0, 0);
+            self.sessions.remove(&leader);
         }
-        self.take(&answer, &asked).await;
+        self.take(leader, &answer, &asked).await;
     }
 
-    fn request(&mut self) -> FetchRequest {
-        if self.session.0 == 0 {
-            self.in_session.clear();
+    fn request(&mut self, leader: i32, led: &[i32], asked: &Asked) -> FetchRequest {
+        let session = self.sessions.entry(leader).or_default();
+        if session.id == 0 {
+            session.known.clear();
         }
+        // A partition that has moved away is no longer this broker's.
+        let gone: Vec<i32> = session.known.keys().filter(|known| !led.contains(known)).copied().collect();
+        session.known.retain(|partition, _| led.contains(partition));
         let mut partitions = Vec::new();
-        for (partition, position) in &self.positions {
-            if self.session.0 != 0 && self.in_session.get(partition) == Some(&position.offset) {
+        for partition in led {
+            let (position, epoch) = (self.positions[partition], asked.known[partition].leader_epoch);
+            let wanted = (position.offset, epoch);
+            if session.known.insert(*partition, wanted) == Some(wanted) && session.id != 0 {
                 continue;
             }
-            self.in_session.insert(*partition, position.offset);
             partitions.push(FetchPartition {
                 partition: *partition,
+                current_leader_epoch: epoch,
                 fetch_offset: position.offset,
                 partition_max_bytes: *self.client.rng.pick(&[1, 300, 4096, 1 << 20]),
                 ..Default::default()
             });
         }
-        let topic = FetchTopic { topic: self.topic.name.clone(), topic_id: self.topic.id, partitions };
+        let (session_id, session_epoch) = (session.id, if self.has_session { session.epoch } else { -1 });
+        let (topic, topic_id) = (self.topic.name.clone(), self.topic.id);
+        let forgotten = ForgottenTopic { topic: topic.clone(), topic_id, partitions: gone };
+        let topic = FetchTopic { topic, topic_id, partitions };
         FetchRequest {
             max_wait_ms: self.client.rng.within(0, 300) as i32,
             min_bytes: self.client.rng.within(0, 500) as i32,
             max_bytes: *self.client.rng.pick(&[1, 2000, 1 << 20]),
-            session_id: self.session.0,
-            session_epoch: if self.has_session { self.session.1 } else { -1 },
+            session_id,
+            session_epoch,
             topics: if topic.partitions.is_empty() { Vec::new() } else { vec![topic] },
+            forgotten_topics_data: if forgotten.partitions.is_empty() { Vec::new() } else { vec![forgotten] },
             ..Default::default()
         }
     }
 
-    async fn take(&mut self, answer: &FetchResponse, asked: &Asked) {
+    async fn take(&mut self, leader: i32, answer: &FetchResponse, asked: &Asked) {
         for partition in answer.responses.iter().flat_map(|topic| &topic.partitions) {
             let index = partition.partition_index;
             let Some(position) = self.positions.get(&index).copied() else { continue };
@@ -219,7 +245,8 @@ impl Consumer {
                 }
                 ErrorCode::OffsetOutOfRange => self.reset(index, position, asked).await,
                 code => {
-                    self.client.note(format_args!("fetch {} {index}: {code}", self.topic.name));
+                    self.client.note(format_args!("fetch {} {index} from {leader}: {code}", self.topic.name));
+                    self.client.heed(code);
                     self.client.pause().await;
                 }
             }
@@ -262,7 +289,7 @@ impl Consumer {
         }
         history.judge("O41", verdict.map_err(|what| format!("{} {partition}: {what}", self.topic.name)));
         let high_watermark = data.high_watermark;
-        if next > high_watermark {
+        if next > high_watermark && next > position.offset {
             let name = &self.topic.name;
             history
                 .complain("O2", format_args!("{name} {partition}: read to {next} beyond {high_watermark}"));

@@ -1,7 +1,7 @@
 //! Consumer groups: members that rebalance and commit, and a client that uses committed offsets as a register.
 
 use crate::check::coordinator;
-use crate::client::{Client, TopicInfo};
+use crate::client::{Client, To, TopicInfo};
 use bytes::Bytes;
 use highwater_protocol::ErrorCode;
 use highwater_protocol::messages::{
@@ -54,7 +54,7 @@ impl Member {
             protocols: vec![protocol],
             ..Default::default()
         };
-        let answer = self.client.ask(&request).await?;
+        let answer = self.client.ask(To::Coordinator(&self.group), &request).await?;
         match answer.error_code {
             ErrorCode::None => {
                 self.member_id = answer.member_id.clone();
@@ -69,6 +69,7 @@ impl Member {
                     self.member_id.clear();
                 }
                 self.client.note(format_args!("join {}: {code}", self.group));
+                self.client.heed(code);
                 None
             }
         }
@@ -94,9 +95,10 @@ impl Member {
             assignments: assignments.collect(),
             ..Default::default()
         };
-        let answer = self.client.ask(&request).await?;
+        let answer = self.client.ask(To::Coordinator(&self.group), &request).await?;
         if answer.error_code.is_error() {
             self.client.note(format_args!("sync {}: {}", self.group, answer.error_code));
+            self.client.heed(answer.error_code);
             return None;
         }
         Some(answer.assignment.iter().map(|partition| i32::from(*partition)).collect())
@@ -124,7 +126,7 @@ impl Member {
             self.committed += 1;
             let offsets: Vec<_> = assigned.iter().map(|p| (*p, self.committed)).collect();
             let request = commit(&self.group, &self.topic, &offsets, generation, &self.member_id);
-            let answer = self.client.ask(&request).await;
+            let answer = self.client.ask(To::Coordinator(&self.group), &request).await;
             let code = answer.as_ref().and_then(|a| a.topics.first()?.partitions.first());
             if code.is_some_and(|p| p.error_code == ErrorCode::None) {
                 self.client.world.history().totals.commits += 1;
@@ -143,7 +145,8 @@ impl Member {
             member_id: self.member_id.clone(),
             ..Default::default()
         };
-        let code = self.client.ask(&request).await?.error_code;
+        let code = self.client.ask(To::Coordinator(&self.group), &request).await?.error_code;
+        self.client.heed(code);
         if code == ErrorCode::UnknownMemberId {
             self.member_id.clear();
         }
@@ -154,7 +157,7 @@ impl Member {
         let member = MemberIdentity { member_id: self.member_id.clone(), ..Default::default() };
         let request =
             LeaveGroupRequest { group_id: self.group.clone(), members: vec![member], ..Default::default() };
-        if self.client.ask(&request).await.is_some() {
+        if self.client.ask(To::Coordinator(&self.group), &request).await.is_some() {
             self.client.note(format_args!("left {}", self.group));
             self.member_id.clear();
         }
@@ -226,9 +229,10 @@ impl RegisterClient {
             history.losses
         };
         let request = commit(&self.group, &self.topic, &[(0, offset)], -1, "");
-        let answer = self.client.ask(&request).await;
+        let answer = self.client.ask(To::Coordinator(&self.group), &request).await;
         let code = answer.and_then(|a| Some(a.topics.first()?.partitions.first()?.error_code));
         self.client.note(format_args!("commit {} {offset}: {code:?}", self.group));
+        self.client.heed(code.unwrap_or_default());
         let mut history = self.client.world.history();
         if history.losses != losses {
             return;
@@ -260,8 +264,11 @@ impl RegisterClient {
             ..Default::default()
         };
         let request = OffsetFetchRequest { groups: vec![group], ..Default::default() };
-        let Some(answer) = self.client.ask(&request).await else { return };
-        let Some(group) = answer.groups.first().filter(|g| !g.error_code.is_error()) else { return };
+        let Some(answer) = self.client.ask(To::Coordinator(&self.group), &request).await else { return };
+        let Some(group) = answer.groups.first() else { return };
+        if group.error_code.is_error() {
+            return self.client.heed(group.error_code);
+        }
         let found = group.topics.first().and_then(|t| t.partitions.first());
         if found.is_some_and(|found| found.error_code.is_error()) {
             return;

@@ -4,3 +4,68 @@ pub mod admin;
 pub mod consumer;
 pub mod group;
 pub mod producer;
+
+use crate::client::{Client, TopicInfo, World};
+use crate::rng::Rng;
+use admin::Operator;
+use consumer::Consumer;
+use group::{Member, RegisterClient};
+use madsim::runtime::NodeHandle;
+use producer::Producer;
+use std::sync::Arc;
+
+/// What was begun.
+#[derive(Debug, Default)]
+pub struct Workload {
+    /// The clients.
+    pub tasks: Vec<madsim::task::JoinHandle<()>>,
+    /// What they write to.
+    pub topics: Vec<TopicInfo>,
+}
+
+/// Makes the topics and starts everyone. Nothing if the run stops before the topics are there.
+pub async fn begin(world: &Arc<World>, clients: &NodeHandle, rng: &mut Rng) -> Workload {
+    let client = |name: &str, rng: &mut Rng| Client::new(world, rng.fork(), name);
+    let mut setup = client("setup", rng);
+    let created = clients.spawn(async move {
+        let orders = admin::create(&mut setup, "orders", 2, &[]).await?;
+        admin::find_coordinator(&mut setup, "group-members").await;
+        let limits = [("retention.bytes", "3000"), ("segment.bytes", "1024")];
+        let retained = admin::create(&mut setup, "retained", 1, &limits).await?;
+        Some((orders, retained))
+    });
+    let Ok(Some((orders, retained))) = created.await else { return Workload::default() };
+    name_topics(world, &orders, &retained);
+    let group = |name: &str| format!("group-{name}");
+    let mut tasks = Vec::new();
+    for (name, topic, is_idempotent) in
+        [("i1", &orders, true), ("i2", &orders, true), ("i3", &retained, true), ("plain", &orders, false)]
+    {
+        let producer = Producer::new(client(name, rng), topic.clone(), is_idempotent);
+        tasks.push(clients.spawn(producer.run()));
+    }
+    for (name, topic, has_session) in [("c1", &orders, true), ("c2", &orders, false), ("c3", &retained, true)]
+    {
+        let consumer = Consumer::new(client(name, rng), topic.clone(), has_session);
+        tasks.push(clients.spawn(consumer.run()));
+    }
+    for name in ["m1", "m2"] {
+        let member = Member::new(client(name, rng), group("members"), orders.clone());
+        tasks.push(clients.spawn(member.run()));
+    }
+    let register = RegisterClient::new(client("reg", rng), group("register"), orders.clone());
+    tasks.push(clients.spawn(register.run()));
+    tasks.push(clients.spawn(Operator::new(client("op", rng), orders.clone()).run()));
+    Workload { tasks, topics: vec![orders, retained] }
+}
+
+fn name_topics(world: &World, orders: &TopicInfo, retained: &TopicInfo) {
+    let mut history = world.history();
+    for topic in [orders, retained] {
+        for partition in 0..topic.partitions {
+            let known = history.partition(topic.key(partition));
+            known.topic.clone_from(&topic.name);
+            known.is_retained = topic == retained;
+        }
+    }
+}

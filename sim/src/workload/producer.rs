@@ -1,6 +1,6 @@
 //! Producers: idempotent ones that send again until they know, and plain ones that do not.
 
-use crate::client::{Client, TopicInfo};
+use crate::client::{Client, To, TopicInfo};
 use bytes::Bytes;
 use highwater_core::batch::{Builder, Codec};
 use highwater_core::ids::{ProducerEpoch, ProducerId, Sequence};
@@ -86,7 +86,7 @@ impl Producer {
             producer_epoch: -1,
             ..Default::default()
         };
-        let Some(answer) = self.client.ask(&request).await else { return };
+        let Some(answer) = self.client.ask(To::Any, &request).await else { return };
         if answer.error_code.is_error() {
             return self.client.pause().await;
         }
@@ -146,7 +146,8 @@ impl Producer {
     async fn send(&mut self, partition: i32, window: &mut VecDeque<Batch>) {
         let losses = self.client.world.history().losses;
         let acks = if self.is_idempotent || self.client.rng.happens(500) { -1 } else { 1 };
-        let Some(connection) = self.client.connection().await else { return };
+        let leader = To::Leader(self.topic.key(partition));
+        let Some(connection) = self.client.connection(leader).await else { return };
         let answers = self.exchange(&connection, partition, window, acks).await;
         // How many batches at the front have to be sent again.
         let mut left = 0;
@@ -169,6 +170,7 @@ impl Producer {
         }
         if !window.is_empty() {
             self.client.world.history().totals.retries += 1;
+            self.client.reroute();
             self.client.pause().await;
         }
     }
@@ -229,6 +231,7 @@ impl Producer {
                     for (offset, value) in (answer.base_offset..).zip(&batch.values) {
                         known.acked.insert(offset, value.clone());
                     }
+                    history.acknowledged((key, answer.base_offset + batch.values.len() as i64 - 1));
                 }
                 Outcome::Acked
             }

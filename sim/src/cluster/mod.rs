@@ -1,0 +1,181 @@
+//! A cluster of whole nodes: machines, what goes wrong with them, and what must be true of them together.
+//!
+//! `run` is the door, `trouble` draws the faults and keeps them within what the guarantee bears, `truth` is the ledger
+//! that the oracles compare with, `liveness` what must work again once the faults end.
+
+mod liveness;
+mod run;
+mod trouble;
+mod truth;
+
+pub use run::{ClusterPlan, run};
+
+use crate::client::World;
+use crate::machine::{End, Machine};
+use crate::rng::Rng;
+use highwater_core::config::ConfigMap;
+use highwater_core::metadata::MetadataImage;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use truth::Truth;
+
+/// `min.insync.replicas` of the topics that clients write to, where there are three nodes or more.
+const MIN_ISR: usize = 2;
+
+/// All machines of a run.
+#[derive(Debug)]
+pub struct Cluster {
+    world: Arc<World>,
+    machines: Vec<Machine>,
+    truth: Truth,
+    /// Who lost what was not flushed, or its whole disk, and has not caught up everywhere since.
+    lossy: Option<i32>,
+    /// A machine that got an empty disk is no voter any more: one of them is enough for a run.
+    is_wiped: bool,
+}
+
+impl Cluster {
+    /// Machines with empty disks, none started. All are voters.
+    pub fn new(world: &Arc<World>, rng: &mut Rng, nodes: usize, config: &ConfigMap) -> Self {
+        let ids: Vec<i32> = (1..).take(nodes).collect();
+        let machine = |id: &i32| Machine::new(world, rng.fork(), *id, config.clone()).with_controllers(&ids);
+        let machines = ids.iter().map(machine).collect();
+        Self { world: world.clone(), machines, truth: Truth::default(), lossy: None, is_wiped: false }
+    }
+
+    /// How many there are.
+    pub const fn len(&self) -> usize {
+        self.machines.len()
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.machines.is_empty()
+    }
+
+    fn min_isr(&self) -> usize {
+        if self.machines.len() < 3 { 1 } else { MIN_ISR }
+    }
+
+    /// A machine, by its place.
+    pub fn machine(&mut self, at: usize) -> &mut Machine {
+        &mut self.machines[at]
+    }
+
+    fn ip(&self, at: usize) -> IpAddr {
+        self.machines[at].ip()
+    }
+
+    /// The places of the machines whose node runs and does not stand still.
+    fn awake(&self) -> Vec<usize> {
+        let is_awake = |at: &usize| self.machines[*at].node().is_some() && !self.machines[*at].is_still();
+        (0..self.machines.len()).filter(is_awake).collect()
+    }
+
+    /// Starts a node that does not run. Its disk must do for that.
+    pub async fn start(&mut self, at: usize) {
+        let machine = &mut self.machines[at];
+        if machine.node().is_some() {
+            return;
+        }
+        if machine.start().await {
+            machine.settle();
+        } else {
+            let why = machine.failure().unwrap_or_else(|| "it takes too long".to_owned());
+            self.world
+                .history()
+                .complain("start", format_args!("node {} does not start: {why}", machine.id()));
+        }
+    }
+
+    /// Ends a node.
+    pub fn end(&mut self, at: usize, how: End) {
+        let machine = &mut self.machines[at];
+        if how == End::PowerCut && !self.world.is_durable {
+            self.lossy = Some(machine.id());
+        }
+        machine.end(how);
+    }
+
+    /// As [`Cluster::end`], if there is anything to end.
+    pub fn end_if_running(&mut self, at: usize, how: End) {
+        if self.machines[at].node().is_some() {
+            self.end(at, how);
+        }
+    }
+
+    /// Stops a node in order.
+    pub async fn stop(&mut self, at: usize) {
+        if self.machines[at].node().is_some() {
+            self.machines[at].stop().await;
+            self.end(at, End::Kill);
+        }
+    }
+
+    /// Cuts what one machine sends to another, or mends it.
+    pub fn set_cut(&self, from: usize, to: usize, is_cut: bool) {
+        let (from, to) = (self.ip(from), self.ip(to));
+        if is_cut { self.world.net.cut(from, to) } else { self.world.net.mend(from, to) }
+    }
+
+    /// A node that runs is watched; one that must end ends, as its process would.
+    pub fn observe(&mut self) {
+        for at in 0..self.machines.len() {
+            let machine = &mut self.machines[at];
+            machine.observe();
+            if let Some(why) = machine.node().and_then(|node| node.halt_reason()) {
+                self.world.note(format_args!("node {} halts: {why}", machine.id()));
+                self.end(at, End::Kill);
+            }
+        }
+        self.truth.look(&self.world, &self.machines, self.min_isr());
+        self.forgive();
+    }
+
+    /// Whoever lost something counts as whole again once it is in sync everywhere.
+    fn forgive(&mut self) {
+        let Some(id) = self.lossy else { return };
+        let Some(image) = self.newest_image() else { return };
+        let Some(machine) = self.machines.iter().find(|machine| machine.id() == id) else { return };
+        if machine.node().is_some() && truth::is_in_sync_everywhere(machine, &image) {
+            self.world.note(format_args!("node {id} is whole again"));
+            self.lossy = None;
+        }
+    }
+
+    /// Compares all replicas' records.
+    pub fn compare(&mut self) {
+        self.truth.compare(&self.world, &self.machines);
+    }
+
+    fn newest_image(&self) -> Option<Arc<MetadataImage>> {
+        truth::newest_image(&self.machines)
+    }
+
+    /// Lets time pass and watches.
+    pub async fn pass(&mut self, ms: u64) {
+        for _ in 0..ms.div_ceil(10) {
+            if self.world.is_stopping() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            self.observe();
+        }
+    }
+
+    /// Nothing goes wrong any more, and every machine runs.
+    pub async fn heal(&mut self) {
+        self.world.note("the faults end");
+        self.world.net.heal();
+        for at in 0..self.machines.len() {
+            let machine = &mut self.machines[at];
+            machine.go_on();
+            machine.inject(crate::disk::DiskFaults::default());
+            if machine.disk().is_frozen() {
+                self.end(at, End::Kill);
+            }
+            self.start(at).await;
+        }
+    }
+}
