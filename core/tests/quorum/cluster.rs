@@ -513,9 +513,8 @@ impl Cluster {
         // A leader that was restarted hears only later how much is committed.
         let known = self.truth.committed.last_key_value().map_or(Offset::ZERO, |(end, _)| *end);
         let high_watermark = machine.high_watermark().max(known);
-        let (history, _) = node.disk.voters(&node.bootstrap);
+        let (mut rest, _) = node.disk.voters(&node.bootstrap);
         let mut changes = 0;
-        let mut rest = history.clone();
         while rest.changed_at().is_some_and(|at| at >= high_watermark) {
             rest.truncate(rest.changed_at().expect("it was there"));
             changes += 1;

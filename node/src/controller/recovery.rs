@@ -124,7 +124,7 @@ fn newest_snapshot(
         match snapshot::read(disk, &snapshot::path(&place.log_dir, id), id) {
             Ok(loaded) => return Ok(Some((id, loaded))),
             Err(error) => {
-                tracing::error!(%error, "a snapshot of the metadata is damaged; an older one is tried")
+                tracing::error!(%error, "a snapshot of the metadata is damaged; an older one is tried");
             }
         }
     }

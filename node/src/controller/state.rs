@@ -487,7 +487,7 @@ fn tell(event: &Event) {
             );
         }
         Event::Campaign { epoch } => {
-            tracing::info!(epoch = epoch.0, "asking for votes to become the controller")
+            tracing::info!(epoch = epoch.0, "asking for votes to become the controller");
         }
         Event::Elected { epoch, granting } => {
             let votes: Vec<i32> = granting.iter().map(|id| id.0).collect();
