@@ -36,18 +36,10 @@ fn a_follower_that_cuts_its_log_at_its_high_watermark_is_noticed() {
     found_by("FollowerKeepsTail", &scenario(Profile::FastElections), &["O1", "O2", "O7"], 200);
 }
 
-/// PR-03 (KIP-320).
+/// OF-04 (KAFKA-5600).
 #[test]
-fn a_fetch_of_another_epoch_that_counts_is_noticed() {
-    let base = Scenario {
-        network: Some(highwater_sim::direct::NetworkFaults {
-            duplicate_permille: 300,
-            tail_permille: 100,
-            ..Default::default()
-        }),
-        ..scenario(Profile::FastElections)
-    };
-    found_by("FollowerFetchEpoch", &base, &["O1", "O7", "O10"], 2000);
+fn a_committed_offset_read_before_the_log_was_is_noticed() {
+    found_by("CoordinatorLoaded", &scenario(Profile::FastElections), &["O20", "O24"], 200);
 }
 
 /// PR-05 (KIP-497).
