@@ -253,6 +253,8 @@ pub enum Event {
         epoch: LeaderEpoch,
         /// Why.
         why: &'static str,
+        /// Whether it was asked to, as its node stops in good order.
+        is_asked: bool,
     },
     /// The log's end was cut because the leader never had it.
     Truncated {

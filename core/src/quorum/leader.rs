@@ -19,6 +19,9 @@ use std::time::Duration;
 /// Replicas that a leader remembers; the one that was silent longest goes first.
 const REPLICAS_MAX: usize = 1024;
 
+/// Why a leader stands down whose node is asked to stop.
+pub(super) const STOPPING: &str = "the node stops";
+
 /// What a leader has.
 #[derive(Debug)]
 pub struct Leader {
@@ -283,7 +286,8 @@ impl Quorum {
     /// The part of leaving a leadership that is common to all ways out of it.
     pub(super) fn leave_leadership(&mut self, why: &'static str, out: &mut Outbox<Effect>) {
         let Role::Leader(_) = &self.role else { return };
-        out.push(Effect::Log(Event::Resigned { epoch: self.epoch(), why }));
+        let is_asked = why == STOPPING;
+        out.push(Effect::Log(Event::Resigned { epoch: self.epoch(), why, is_asked }));
         if let Some((token, _)) = self.change.take() {
             out.push(Effect::VoterChange { token, result: Err(VoterChangeError::NotLeader) });
         }

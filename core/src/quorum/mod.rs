@@ -388,7 +388,7 @@ impl Machine for Quorum {
             Input::AddVoter { token, id, voter } => self.add_voter(now, token, id, voter, out),
             Input::RemoveVoter { token, voter } => self.remove_voter(now, token, voter, out),
             Input::UpdateVoter { id, voter } => self.update_voter(now, id, voter, out),
-            Input::Resign => self.resign(now, "the node stops", out),
+            Input::Resign => self.resign(now, leader::STOPPING, out),
         }
     }
 

@@ -496,7 +496,12 @@ fn tell(event: &Event) {
         Event::Following { leader, epoch } => {
             tracing::info!(leader = leader.id.0, epoch = epoch.0, "following the controller");
         }
-        Event::Resigned { epoch, why } => tracing::warn!(epoch = epoch.0, why, "no longer the controller"),
+        Event::Resigned { epoch, why, is_asked: true } => {
+            tracing::info!(epoch = epoch.0, why, "no longer the controller");
+        }
+        Event::Resigned { epoch, why, is_asked: false } => {
+            tracing::warn!(epoch = epoch.0, why, "no longer the controller");
+        }
         Event::Truncated { from, to } => {
             tracing::warn!(from = from.0, to = to.0, "cut metadata that the controller never committed");
         }
