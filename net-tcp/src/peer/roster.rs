@@ -21,6 +21,8 @@ pub(super) struct Roster {
 #[derive(Default)]
 struct Peer {
     dialing: Option<Dialed>,
+    /// The life of it that was last reached from here.
+    reached: Option<[u8; 16]>,
     /// Connections behind their hello, the newest last.
     links: Vec<Link>,
 }
@@ -43,15 +45,18 @@ struct Link {
 }
 
 impl Roster {
-    /// Where frames to a peer go: to the connection made from here, or, as long as there is none, to one that the peer
-    /// has made. A peer that comes back at another address is so heard and answered before it can tell where it is.
+    /// Where frames to a peer go: to the connection made from here, or, where its address is not known or belongs to an
+    /// earlier life of it, to one that the peer has made. So a peer that comes back elsewhere is answered before it can
+    /// tell where it is. Other connections of the peer must not step in: frames stuck on one would arrive behind later ones.
     pub(super) fn queue_to(&self, to: BrokerId, class: Class) -> Result<Arc<SendQueue>, SendError> {
         let peer = self.peers.get(&to).ok_or(SendError::UnknownPeer)?;
         let dialed = peer.dialing.as_ref().and_then(|dialed| dialed.queues[class as usize].as_ref());
-        let stands = |queue: &&Arc<SendQueue>| peer.links.iter().any(|link| Arc::ptr_eq(&link.queue, queue));
-        let accepted = peer.links.iter().rev().find(|link| link.is_accepted && link.class == class);
-        let queue = dialed.filter(stands).or(accepted.map(|link| &link.queue)).or(dialed);
-        queue.cloned().ok_or(SendError::NotConnected)
+        let may_answer = |link: &&Link| {
+            let is_elsewhere = peer.dialing.is_none() || peer.reached != Some(link.peer.incarnation);
+            is_elsewhere && link.is_accepted && link.class == class
+        };
+        let accepted = peer.links.iter().rev().find(may_answer);
+        dialed.or(accepted.map(|link| &link.queue)).cloned().ok_or(SendError::NotConnected)
     }
 
     /// Notes where a peer is; what is to be dialed, if that is news.
@@ -134,6 +139,7 @@ impl Roster {
     ) -> Result<Accepted, (Refusal, bool)> {
         let accepted = local.conclude(to, answer, self.alive(to).as_ref())?;
         self.enter(accepted.peer, class, false, queue);
+        self.peers.entry(to).or_default().reached = Some(accepted.peer.incarnation);
         Ok(accepted)
     }
 
