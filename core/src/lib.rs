@@ -17,6 +17,7 @@ pub mod machine;
 pub mod metadata;
 pub mod quorum;
 pub mod quota;
+pub mod random;
 pub mod registration;
 pub mod replica;
 pub mod retention;

@@ -29,6 +29,7 @@ use highwater_core::fetch::SessionsLimits;
 use highwater_core::ids::{BrokerEpoch, BrokerId, DirectoryId};
 use highwater_core::metadata::peer::RegisterBroker;
 use highwater_core::metadata::{Asker, Endpoint, MetadataImage, PlanContext, Registration};
+use highwater_core::random;
 use highwater_core::registration::LifecycleConfig;
 use highwater_core::time::Now;
 use highwater_core::transport::{LocalPeer, PEER_LISTENER, PeerAddress, PeerIdentity};
@@ -488,13 +489,10 @@ impl Node {
         bytes
     }
 
-    /// SplitMix64 over the node's seed.
+    /// The next number that follows from the node's seed.
     fn random_u64(&self) -> u64 {
-        const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-        let mut z = self.random.fetch_add(GOLDEN, Ordering::Relaxed).wrapping_add(GOLDEN);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        let before = self.random.fetch_add(random::STEP, Ordering::Relaxed);
+        random::mix(before.wrapping_add(random::STEP))
     }
 
     /// The node cannot go on; whoever runs it ends it and says why.

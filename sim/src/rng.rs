@@ -1,28 +1,26 @@
 //! The one source of randomness of a run: every draw follows from its seed. Checkers never draw.
 
-/// SplitMix64.
+use highwater_core::random::SplitMix64;
+
+/// The draws of a run.
 #[derive(Clone, Debug)]
-pub struct Rng(u64);
+pub struct Rng(SplitMix64);
 
 impl Rng {
     /// A generator for a seed.
     pub const fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(SplitMix64::new(seed))
     }
 
     /// A generator of its own for one part of the run, so that parts do not shift each other's draws.
     #[must_use]
     pub fn fork(&mut self) -> Self {
-        Self(self.next_u64())
+        Self::new(self.next_u64())
     }
 
     /// The next 64 bits.
     pub fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next_u64()
     }
 
     /// A number below `n`, which is above 0.

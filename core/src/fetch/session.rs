@@ -4,6 +4,7 @@ use super::set::{FetchPartition, FetchSet, Slot, TopicKey};
 use crate::error_code::ErrorCode;
 use crate::guard;
 use crate::ids::PartitionIndex;
+use crate::random::SplitMix64;
 use crate::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -94,7 +95,7 @@ pub struct Sessions {
     sessions: BTreeMap<SessionId, Session>,
     by_use: BTreeSet<(Instant, SessionId)>,
     by_size: BTreeSet<(usize, SessionId)>,
-    id_state: u64,
+    ids: SplitMix64,
 }
 
 impl Sessions {
@@ -105,7 +106,7 @@ impl Sessions {
             sessions: BTreeMap::new(),
             by_use: BTreeSet::new(),
             by_size: BTreeSet::new(),
-            id_state: seed,
+            ids: SplitMix64::new(seed),
         }
     }
 
@@ -252,14 +253,10 @@ impl Sessions {
         }));
     }
 
-    /// A positive id that is free (splitmix64 over the seed).
+    /// A positive id that is free.
     fn next_id(&mut self) -> SessionId {
         loop {
-            self.id_state = self.id_state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = self.id_state;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            let id = SessionId(((z ^ (z >> 31)) >> 33) as i32);
+            let id = SessionId((self.ids.next_u64() >> 33) as i32);
             if id.0 > 0 && !self.sessions.contains_key(&id) {
                 return id;
             }

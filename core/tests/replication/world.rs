@@ -10,6 +10,7 @@ use highwater_core::ids::{
     TopicPartition,
 };
 use highwater_core::machine::{Machine, Outbox};
+use highwater_core::random::SplitMix64;
 use highwater_core::replica::{
     Acks, Effect, FetchOutcome, FetchPosition, FollowerFetch, Input, IsrAccepted, IsrMember, IsrRefusal,
     Leadership, Producers, Recovery, Replica, Replicated, ReplicatedOutcome, Reply, Role, Settings,
@@ -642,16 +643,12 @@ pub(crate) fn op(kind: u8, choice: u8) -> Op {
     }
 }
 
-/// A run that follows from a number (SplitMix64).
+/// A run that follows from a number.
 pub(crate) fn run(seed: u64, steps: usize) -> Counts {
-    let mut state = seed;
+    let mut random = SplitMix64::new(seed);
     let mut world = World::new();
     for _ in 0..steps {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let [kind, choice, ..] = (z ^ (z >> 31)).to_le_bytes();
+        let [kind, choice, ..] = random.next_u64().to_le_bytes();
         world.step(op(kind, choice));
     }
     world.counts

@@ -36,6 +36,7 @@ use crate::listener::Listen;
 use crate::output::BufferPool;
 use crate::server::LogBudget;
 use highwater_core::ids::BrokerId;
+use highwater_core::random::SplitMix64;
 use highwater_core::transport::{
     CLUSTER_ID_BYTES_MAX, Class, Frame, FrameKind, LinkEvent, LocalPeer, PeerAddress, PeerHandler,
     PeerIdentity, PeerTransport, SendError,
@@ -101,7 +102,7 @@ struct Shared<D> {
     /// True once the transport stops; every task watches it.
     stopping: watch::Sender<bool>,
     /// SplitMix64 of the seed, for jitter.
-    random: Mutex<u64>,
+    random: Mutex<SplitMix64>,
     refusal_log: Mutex<LogBudget>,
 }
 
@@ -128,7 +129,7 @@ impl<D: Dial> TcpPeers<D> {
             own: Class::ALL.map(|class| Arc::new(SendQueue::new(options.queue(class)))),
             options,
             stopping: watch::Sender::new(false),
-            random: Mutex::new(seed),
+            random: Mutex::new(SplitMix64::new(seed)),
             refusal_log: Mutex::default(),
         });
         for class in Class::ALL {
@@ -253,15 +254,9 @@ impl<D: Dial> Shared<D> {
 
     /// A pause between half of `at_most` and all of it.
     fn jittered(&self, at_most: Duration) -> Duration {
-        let mut state = lock(&self.random);
-        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = *state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^= z >> 31;
         let half = at_most / 2;
         let spread = u64::try_from(half.as_nanos()).unwrap_or(u64::MAX).saturating_add(1);
-        half + Duration::from_nanos(z % spread)
+        half + Duration::from_nanos(lock(&self.random).next_u64() % spread)
     }
 
     /// Warns of something a peer did, unless it does it all the time.

@@ -4,26 +4,19 @@ use super::file::Inode;
 use highwater::disk::{
     Completion, DirEntry, DirLock, Disk, DiskFile, EntryKind, OpId, OpenMode, Space, Submitted,
 };
+use highwater_core::random::SplitMix64;
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::path::{Component, Path};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The disk's own generator (SplitMix64).
+/// The disk's own draws.
 #[derive(Clone, Debug)]
-pub(super) struct Rng(u64);
+pub(super) struct Rng(SplitMix64);
 
 impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
     pub(super) fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
+        self.0.next_u64() % n
     }
 
     /// Draws nothing for a fault that is switched off, so that switching it on changes nothing before it.
@@ -148,7 +141,7 @@ impl SimDisk {
     pub fn new(seed: u64) -> Self {
         let dirs = BTreeMap::from([(ROOT, Dir::default())]);
         let state = State {
-            rng: Rng(seed),
+            rng: Rng(SplitMix64::new(seed)),
             faults: DiskFaults::default(),
             contents: Contents { inodes: BTreeMap::new(), dirs, next_inode: ROOT + 1 },
             frozen: None,
