@@ -1,6 +1,6 @@
 //! A fetcher's cell: the [`Fetcher`] of one leader, its task, and the delivery of what the leader answers.
 
-use super::{Replication, lock, millis};
+use super::{Replication, lock, millis, rest};
 use crate::cell::CellLock;
 use crate::node::Node;
 use crate::partition::Delivered;
@@ -93,16 +93,7 @@ impl FetcherCell {
             let next = self.turn(&hub);
             let deadline = next.map(|at| hub.clock.deadline(at));
             drop(hub);
-            match deadline {
-                Some(at) => {
-                    tokio::select! {
-                        biased;
-                        () = self.bell.notified() => {}
-                        () = tokio::time::sleep_until(at) => {}
-                    }
-                }
-                None => self.bell.notified().await,
-            }
+            rest(&self.bell, deadline).await;
         }
     }
 

@@ -3,7 +3,7 @@
 //! Serving runs on whichever task brings news: the follower's connection with a fetch, this session's own task when a
 //! watch has fired or a wait is over. Watches fire inside of other cells' steps, so they only note a slot and ring.
 
-use super::{Replication, lock, millis};
+use super::{Replication, lock, millis, rest};
 use crate::log::ReadPlan;
 use crate::node::Node;
 use crate::partition::{Partition, Served, Waiter, Woken};
@@ -96,16 +96,7 @@ impl SessionCell {
             };
             let deadline = next.map(|at| hub.clock.deadline(at));
             drop(hub);
-            match deadline {
-                Some(at) => {
-                    tokio::select! {
-                        biased;
-                        () = self.bell.notified() => {}
-                        () = tokio::time::sleep_until(at) => {}
-                    }
-                }
-                None => self.bell.notified().await,
-            }
+            rest(&self.bell, deadline).await;
         }
     }
 

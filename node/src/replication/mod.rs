@@ -32,6 +32,7 @@ use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 
 /// Running totals of replication.
 #[derive(Debug, Default)]
@@ -223,6 +224,20 @@ impl LinkWatcher for Replication {
         if let Some(fetcher) = fetcher {
             fetcher.link(link);
         }
+    }
+}
+
+/// Waits for the bell, or until the deadline if there is one.
+async fn rest(bell: &Notify, deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(at) => {
+            tokio::select! {
+                biased;
+                () = bell.notified() => {}
+                () = tokio::time::sleep_until(at) => {}
+            }
+        }
+        None => bell.notified().await,
     }
 }
 
