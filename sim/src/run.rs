@@ -165,7 +165,7 @@ async fn whole(plan: Plan, shared: Shared) {
 }
 
 /// Small segments, small caches, short intervals: what is rare in production happens all the time here.
-fn config(rng: &mut Rng, is_durable: bool) -> ConfigMap {
+pub(crate) fn config(rng: &mut Rng, is_durable: bool) -> ConfigMap {
     let mut config = ConfigMap::new();
     let mut set = |name: &str, values: &[&str]| {
         config.insert(name.to_owned(), (*rng.pick(values)).to_owned());

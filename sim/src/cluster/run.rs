@@ -144,24 +144,12 @@ async fn setup(
     begun.await.unwrap_or_default()
 }
 
-/// Small segments, small caches, short intervals: what is rare in production happens all the time here.
+/// What rarely happens in production happens all the time here, as in a run of one node; and replicas as many nodes allow.
 fn config(rng: &mut Rng, nodes: usize, is_durable: bool) -> ConfigMap {
-    let mut config = ConfigMap::new();
+    let mut config = crate::run::config(rng, is_durable);
     let mut set = |name: &str, values: &[&str]| {
         config.insert(name.to_owned(), (*rng.pick(values)).to_owned());
     };
-    set("highwater.acks.durable", if is_durable { &["true"] } else { &["false"] });
-    set("log.segment.bytes", &["1024", "4096", "1048576"]);
-    set("log.index.interval.bytes", &["0", "200", "4096"]);
-    set("log.segment.delete.delay.ms", &["0", "500"]);
-    set("log.initial.task.delay.ms", &["50"]);
-    set("log.retention.check.interval.ms", &["300"]);
-    set("log.cleaner.backoff.ms", &["200", "5000"]);
-    set("max.incremental.fetch.session.cache.slots", &["0", "1", "2", "1000"]);
-    set("offsets.topic.num.partitions", &["1", "2"]);
-    set("offsets.topic.segment.bytes", &["1024", "104857600"]);
-    set("group.initial.rebalance.delay.ms", &["0", "100"]);
-    set("group.min.session.timeout.ms", &["100"]);
     set("min.insync.replicas", if nodes < 3 { &["1"] } else { &["2"] });
     set("offsets.topic.replication.factor", if nodes < 3 { &["1"] } else { &["3"] });
     set("default.replication.factor", if nodes < 3 { &["1"] } else { &["3"] });
