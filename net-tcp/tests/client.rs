@@ -177,3 +177,33 @@ fn addresses() {
         assert_eq!(parsed(wrong), Err(ClientError::Address(wrong.into())));
     }
 }
+
+#[tokio::test]
+async fn a_controller_that_died_is_waited_for_until_another_is_named() {
+    let asked = AtomicUsize::new(0);
+    // Broker 3 is the controller at first, and is gone; the others name it until they have elected broker 2.
+    let town = Town::build(2, ApiTable::served(), move |_, body| match body {
+        RequestBody::Metadata(_) => {
+            let controller_id = if asked.fetch_add(1, Relaxed) < 3 { 3 } else { 2 };
+            let broker = |n: i32| MetadataResponseBroker {
+                node_id: n,
+                host: format!("b{n}"),
+                port: 9092,
+                ..Default::default()
+            };
+            Some(
+                MetadataResponse {
+                    controller_id,
+                    brokers: (1..=3).map(broker).collect(),
+                    ..Default::default()
+                }
+                .into(),
+            )
+        }
+        RequestBody::Heartbeat(_) => throttled(7),
+        _ => None,
+    });
+    let answer = town.cluster("b1:9092").send_to_controller(&HeartbeatRequest::default()).await;
+    assert_eq!(answer.map(|answer| answer.throttle_time_ms), Ok(7));
+    assert_eq!((town.count(1, ApiKey::Heartbeat), town.count(2, ApiKey::Heartbeat)), (0, 1));
+}

@@ -197,14 +197,22 @@ impl<D: Dial> Cluster<D> {
         }
     }
 
-    /// A connection to the controller, or to any broker where none is known.
-    pub async fn controller(&self) -> Result<Connection, ClientError> {
-        self.refresh(Some(&[])).await?;
-        let controller = self.view().controller;
-        match controller {
-            Some(controller) => self.broker(controller).await,
-            None => self.any().await,
-        }
+    /// Sends to the controller, or to any broker where none is known; once, because what it asks for may be done although
+    /// no answer came. Reaching the controller is tried again: the others name one that died until they have elected
+    /// the next.
+    pub async fn send_to_controller<R: Request + Sync>(
+        &self,
+        request: &R,
+    ) -> Result<R::Response, ClientError> {
+        let controller = self.retry(|| async {
+            self.refresh(Some(&[])).await?;
+            let controller = self.view().controller;
+            match controller {
+                Some(controller) => self.broker(controller).await,
+                None => self.any().await,
+            }
+        });
+        controller.await?.send(request).await
     }
 
     /// A connection to whichever broker answers: one that is connected, a known one, a bootstrap address.

@@ -60,9 +60,7 @@ pub(crate) async fn create_topic(cluster: &Cluster<TcpDial>) {
     };
     let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..Default::default() };
     eventually("the topic is made", Duration::from_secs(30), async || {
-        let answer = cluster.controller().await;
-        let Ok(connection) = answer else { return false };
-        match connection.send(&request).await {
+        match cluster.send_to_controller(&request).await {
             Ok(answer) => {
                 matches!(answer.topics[0].error_code, ErrorCode::None | ErrorCode::TopicAlreadyExists)
             }

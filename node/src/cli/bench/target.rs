@@ -42,7 +42,7 @@ impl Target {
             configs: vec![config("retention.bytes", "4294967296"), config("segment.bytes", "268435456")],
         };
         let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 15_000, validate_only: false };
-        let answer = cluster.controller().await.map_err(failed)?.send(&request).await.map_err(failed)?;
+        let answer = cluster.send_to_controller(&request).await.map_err(failed)?;
         if let Some(result) = answer.topics.into_iter().find(|topic| topic.error_code != ErrorCode::None) {
             let what = format!("no topic for the load on {address}");
             return Err(CliError::refused(what, result.error_code, result.error_message));
@@ -79,7 +79,7 @@ impl Target {
         let failed = |error| {
             CliError::call(format!("topic {} on {} was not deleted", self.topic, self.address), &error)
         };
-        self.cluster.controller().await.map_err(failed)?.send(&request).await.map_err(failed)?;
+        self.cluster.send_to_controller(&request).await.map_err(failed)?;
         Ok(())
     }
 }

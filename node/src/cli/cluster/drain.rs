@@ -174,7 +174,7 @@ async fn unregister(client: &Client, node: i32) -> Result<(), CliError> {
     let what = format!("node {node} is not forgotten");
     let failed = |error| CliError::call(&what, &error);
     let request = UnregisterBrokerRequest { broker_id: node };
-    let answer = client.controller().await.map_err(failed)?.send(&request).await.map_err(failed)?;
+    let answer = client.send_to_controller(&request).await.map_err(failed)?;
     accept(&what, answer.error_code, answer.error_message)
 }
 
@@ -201,7 +201,7 @@ async fn set_drained(client: &Client, node: i32, is_drained: bool) -> Result<(),
     };
     let request = IncrementalAlterConfigsRequest { resources: vec![resource], ..Default::default() };
     let failed = |error| CliError::call(&what, &error);
-    let answer = client.controller().await.map_err(failed)?.send(&request).await.map_err(failed)?;
+    let answer = client.send_to_controller(&request).await.map_err(failed)?;
     for response in answer.responses {
         accept(&what, response.error_code, response.error_message)?;
     }

@@ -123,7 +123,7 @@ async fn rebalance(client: &Client) -> Result<Rebalanced, CliError> {
     let request =
         ElectLeadersRequest { election_type: PREFERRED, topic_partitions: None, timeout_ms: ELECTION_MS_MAX };
     let failed = |error| CliError::call(what, &error);
-    let answer = client.controller().await.map_err(failed)?.send(&request).await.map_err(failed)?;
+    let answer = client.send_to_controller(&request).await.map_err(failed)?;
     accept(what, answer.error_code, None)?;
     let mut done = Rebalanced { moved: 0, failures: Vec::new() };
     for topic in answer.replica_election_results {

@@ -216,7 +216,7 @@ async fn alter<'a>(
     };
     let what = "nothing was reassigned";
     let failed = |error| CliError::call(what, &error);
-    let answer = client.controller().await.map_err(failed)?.send(&request).await.map_err(failed)?;
+    let answer = client.send_to_controller(&request).await.map_err(failed)?;
     accept(what, answer.error_code, answer.error_message)?;
     let mut refused = Vec::new();
     for topic in answer.responses {
@@ -232,7 +232,7 @@ async fn under_way(client: &Client) -> Result<Vec<Moving>, CliError> {
     let what = "moves cannot be listed";
     let request = ListPartitionReassignmentsRequest { timeout_ms: TIMEOUT_MS, topics: None };
     let failed = |error| CliError::call(what, &error);
-    let answer = client.controller().await.map_err(failed)?.send(&request).await.map_err(failed)?;
+    let answer = client.send_to_controller(&request).await.map_err(failed)?;
     accept(what, answer.error_code, answer.error_message)?;
     let mut moves = Vec::new();
     for topic in answer.topics {

@@ -179,7 +179,7 @@ async fn add(
         ..Default::default()
     };
     let failed = |error| CliError::call(&what, &error);
-    let answer = client.controller().await.map_err(failed)?.send(&request).await.map_err(failed)?;
+    let answer = client.send_to_controller(&request).await.map_err(failed)?;
     accept(&what, answer.error_code, answer.error_message)
 }
 
@@ -193,7 +193,7 @@ pub(super) async fn remove_all_of(client: &Client, quorum: &Quorum, node: i32) -
             ..Default::default()
         };
         let failed = |error| CliError::call(&what, &error);
-        let answer = client.controller().await.map_err(failed)?.send(&request).await.map_err(failed)?;
+        let answer = client.send_to_controller(&request).await.map_err(failed)?;
         accept(&what, answer.error_code, answer.error_message)?;
     }
     Ok(())

@@ -75,8 +75,7 @@ async fn add_partitions(cluster: &Client, topic: &str, count: i32, dry_run: bool
         validate_only: dry_run,
     };
     let what = format!("topic {topic} did not get {count} partitions");
-    let controller = cluster.controller().await.map_err(|error| CliError::call(&what, &error))?;
-    let answer = controller.send(&request).await.map_err(|error| CliError::call(&what, &error))?;
+    let answer = cluster.send_to_controller(&request).await.map_err(|error| CliError::call(&what, &error))?;
     match answer.results.into_iter().next() {
         Some(result) if result.error_code.is_error() => {
             Err(CliError::refused(what, result.error_code, result.error_message))

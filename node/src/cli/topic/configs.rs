@@ -80,8 +80,7 @@ pub(super) async fn alter(
     };
     let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only };
     let what = format!("topic {topic} was not altered");
-    let controller = cluster.controller().await.map_err(|error| CliError::call(&what, &error))?;
-    let answer = controller.send(&request).await.map_err(|error| CliError::call(&what, &error))?;
+    let answer = cluster.send_to_controller(&request).await.map_err(|error| CliError::call(&what, &error))?;
     match answer.responses.into_iter().next() {
         Some(result) if result.error_code.is_error() => {
             let error = CliError::refused(what, result.error_code, result.error_message);

@@ -63,7 +63,7 @@ pub(super) fn run(args: &CreateArgs, output: Output) -> Result<(), CliError> {
     let request = request(args);
     let answer = args.connect.run(|cluster| async move {
         let failed = |error| CliError::call("no topic was created", &error);
-        cluster.controller().await.map_err(failed)?.send(&request).await.map_err(failed)
+        cluster.send_to_controller(&request).await.map_err(failed)
     })?;
     let mut created = Created { topics: Vec::new(), dry_run: args.dry_run };
     let mut failures = Vec::new();

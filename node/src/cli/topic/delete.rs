@@ -41,7 +41,7 @@ pub(super) fn run(args: &DeleteArgs, output: Output) -> Result<(), CliError> {
     };
     let answer = args.connect.run(|cluster| async move {
         let failed = |error| CliError::call("no topic was deleted", &error);
-        cluster.controller().await.map_err(failed)?.send(&request).await.map_err(failed)
+        cluster.send_to_controller(&request).await.map_err(failed)
     })?;
     let mut outcome = Deleted { deleted: Vec::new(), missing: Vec::new() };
     let mut failures = Vec::new();
