@@ -34,7 +34,7 @@ definitions! {
     "highwater.admin.listener", String, None, Valid::Any, Medium, ReadOnly, Implemented,
         "HOST:PORT at which metrics (/metrics) and health (/livez, /readyz) are served over HTTP; not \
          served if unset.";
-    "highwater.busy.poll.us", Long, Some("0"), Valid::Between(0, 1000), Medium, ReadOnly, Implemented,
+    "highwater.busy.poll.us", Long, Some("100"), Valid::Between(0, 1000), Medium, ReadOnly, Implemented,
         "How many microseconds a connection stays awake for the next request of a client that sends one \
          small request after another without a pause, on at most half of the processor cores. It saves such \
          a client the time that waking a core takes; 0 turns it off.";
