@@ -5,6 +5,9 @@
 //! elsewhere (a new leader, a slow disk that has finished) does not wait for the reply that is due: a newer fetch takes
 //! the waiting one's place.
 //!
+//! The leader replies to every fetch, to one whose place was taken with no answers, and notes what it tells as told. So a
+//! reply that is missing when a later one has come may have been the only one to say something: the session is given up.
+//!
 //! Idle partitions cost nothing here. What may be appended is the replica's to decide ([`super::Replica`]); that an
 //! answer still fits is checked here *and* there (PR-11).
 
@@ -16,7 +19,7 @@ use crate::guard;
 use crate::ids::{BrokerEpoch, LeaderEpoch, TopicPartition};
 use crate::machine::{Machine, Outbox};
 use crate::time::{Instant, Now};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// The times that a fetcher keeps.
@@ -29,6 +32,10 @@ pub struct FetcherConfig {
     /// have in a moment.
     pub backoff_max: Duration,
 }
+
+/// How long a reply that a later one has overtaken is waited for. Connections keep the order, so it is lost but for one
+/// that came over another connection.
+const OVERTAKEN_MAX: Duration = Duration::from_millis(100);
 
 /// The first pause.
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
@@ -130,8 +137,8 @@ pub struct Fetcher {
     session: u64,
     /// The number of the next fetch; none while no session is open.
     sequence: Option<u64>,
-    /// When the fetch that is out counts as lost.
-    waits_until: Option<Instant>,
+    /// The fetches that are not replied to, by their numbers, and when each counts as lost.
+    unanswered: VecDeque<(u64, Instant)>,
     /// When to send again after a failure to.
     retry_at: Option<Instant>,
     failures: u32,
@@ -151,7 +158,7 @@ impl Fetcher {
             broker_epoch,
             session,
             sequence: None,
-            waits_until: None,
+            unanswered: VecDeque::new(),
             retry_at: None,
             failures: 0,
             partitions: BTreeMap::new(),
@@ -270,8 +277,9 @@ impl Fetcher {
             return;
         }
         self.failures = 0;
-        if reply.sequence + 1 == next {
-            self.waits_until = None;
+        self.unanswered.retain(|(sequence, _)| *sequence != reply.sequence);
+        for (_, until) in self.unanswered.iter_mut().filter(|(sequence, _)| *sequence < reply.sequence) {
+            *until = (*until).min(now + OVERTAKEN_MAX);
         }
         let ReplicaFetchBody::Answers(answers) = reply.body else {
             self.close_session();
@@ -318,7 +326,7 @@ impl Fetcher {
 
     fn close_session(&mut self) {
         self.sequence = None;
-        self.waits_until = None;
+        self.unanswered.clear();
         self.forgotten.clear();
         let told = self.partitions.iter().filter(|(_, entry)| entry.phase == Phase::Told);
         let busy = self.partitions.iter().filter(|(_, entry)| entry.phase == Phase::Delivered);
@@ -333,7 +341,10 @@ impl Fetcher {
 
     /// Sends if no fetch waits at the leader, or if there is something that it should not wait for.
     fn send_if_due(&mut self, now: Instant, out: &mut Outbox<FetcherEffect>) {
-        if self.waits_until.is_none() || !self.changed.is_empty() || !self.forgotten.is_empty() {
+        let is_waiting = self
+            .sequence
+            .is_some_and(|next| self.unanswered.back().is_some_and(|(newest, _)| newest + 1 == next));
+        if !is_waiting || !self.changed.is_empty() || !self.forgotten.is_empty() {
             self.send(now, out);
         }
     }
@@ -360,12 +371,12 @@ impl Fetcher {
                 changed: self.take_changed(),
             };
             self.sequence = Some(sequence + 1);
+            self.unanswered.push_back((sequence, now + self.config.response_max));
             out.push(FetcherEffect::Send(fetch));
             if self.changed.is_empty() && self.forgotten.is_empty() {
                 break;
             }
         }
-        self.waits_until = Some(now + self.config.response_max);
     }
 
     fn take_forgotten(&mut self) -> Vec<TopicPartition> {
@@ -436,7 +447,7 @@ impl Machine for Fetcher {
     fn handle_timeout(&mut self, now: Now, out: &mut Outbox<FetcherEffect>) {
         let now = now.mono;
         self.resume(now);
-        if self.waits_until.is_some_and(|at| at <= now) {
+        if self.unanswered.iter().any(|(_, until)| *until <= now) {
             self.close_session();
         }
         self.send_if_due(now, out);
@@ -444,7 +455,8 @@ impl Machine for Fetcher {
 
     fn next_timeout(&self) -> Option<Instant> {
         let resume = self.paused.first().map(|(until, _)| *until);
-        [resume, self.waits_until, self.retry_at].into_iter().flatten().min()
+        let lost = self.unanswered.iter().map(|(_, until)| *until);
+        lost.chain(resume).chain(self.retry_at).min()
     }
 
     fn assert_invariants(&self) {
@@ -459,6 +471,11 @@ impl Machine for Fetcher {
         assert!(
             self.changed.iter().all(|partition| self.partitions.contains_key(partition)),
             "only followed partitions change"
+        );
+        assert!(self.unanswered.iter().is_sorted_by_key(|(sequence, _)| *sequence), "fetches are in order");
+        assert!(
+            self.unanswered.iter().all(|(sequence, _)| self.sequence.is_some_and(|next| *sequence < next)),
+            "only what was sent is unanswered"
         );
         let paused = self.partitions.values().filter(|entry| matches!(entry.phase, Phase::Paused(_)));
         assert_eq!(paused.count(), self.paused.len(), "each pause is listed");

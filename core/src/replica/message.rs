@@ -2,9 +2,9 @@
 //!
 //! A follower has one session with each leader it follows (as KIP-227 for consumers). Its first fetch, sequence 0,
 //! names every partition; a later one only those whose position moved, that were added or given up. At most one fetch
-//! of a session waits at the leader; a newer one takes its place. Each answer names the epochs and the offset that it
-//! answers, so that a late one is known for what it is (PR-11). Batches travel beside the message, one payload part
-//! for each answer that has some, exactly as the leader's log holds them.
+//! of a session waits at the leader; a newer one takes its place, and the one before is replied to with nothing. Each
+//! answer names the epochs and the offset that it answers, so that a late one is known for what it is (PR-11). Batches
+//! travel beside the message, one payload part for each answer that has some, exactly as the leader's log holds them.
 //!
 //! The bytes are postcard in the frame's version; structs and enums grow at the end only.
 

@@ -105,8 +105,9 @@ impl ReplicaSession {
         self.waiting.map(|waiting| (self.session, waiting.sequence))
     }
 
-    /// Takes a fetch; it waits from here on, in place of one that waited before.
-    pub fn begin(&mut self, now: Instant, fetch: &ReplicaFetch) -> Result<(), SessionRefusal> {
+    /// Takes a fetch; it waits from here on. If another one of the session waited, its number: it is to be replied to
+    /// without answers, so that the follower can tell a reply that is lost from one that was never to come.
+    pub fn begin(&mut self, now: Instant, fetch: &ReplicaFetch) -> Result<Option<u64>, SessionRefusal> {
         let life = (fetch.broker_epoch, fetch.session);
         let known = (self.broker_epoch, self.session);
         if fetch.sequence == 0 {
@@ -137,9 +138,10 @@ impl ReplicaSession {
             self.set.update(wanted).map_err(|_| SessionRefusal::TooLarge)?;
         }
         let offsets_since = self.waiting.and_then(|waiting| waiting.offsets_since);
+        let replaced = self.waiting.filter(|_| fetch.sequence > 0).map(|waiting| waiting.sequence);
         let until = now + self.config.wait_max;
         self.waiting = Some(Waiting { sequence: fetch.sequence, until, offsets_since });
-        Ok(())
+        Ok(replaced)
     }
 
     fn forget(&mut self, partition: TopicPartition) {

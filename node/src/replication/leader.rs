@@ -112,7 +112,11 @@ impl SessionCell {
         };
         let mut state = lock(&self.state);
         match state.session.begin(hub.clock.mono(), &fetch) {
-            Ok(()) => {
+            Ok(replaced) => {
+                if let Some(sequence) = replaced {
+                    let nothing = ReplicaFetchBody::Answers(Vec::new());
+                    self.reply(&hub, (fetch.session, sequence), nothing, Vec::new());
+                }
                 state.fresh.extend(fetch.changed.iter().map(|changed| changed.partition));
                 self.advance(&hub, &mut state);
                 drop(state);

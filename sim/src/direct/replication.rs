@@ -223,21 +223,22 @@ impl Replication {
             are_offsets_left: false,
             armed: None,
         });
+        let reply = |sequence, body| {
+            let reply = ReplicaFetchReply { broker_epoch: epoch, session: fetch.session, sequence, body };
+            Message::ReplicaFetchReply { reply, parts: Vec::new() }
+        };
+        let (me, to) = (here.node as Place, node_of(follower) as Place);
         match serving.session.begin(here.now.mono, fetch) {
-            Ok(()) => {
+            Ok(replaced) => {
+                if let Some(sequence) = replaced {
+                    env.send(me, to, reply(sequence, ReplicaFetchBody::Answers(Vec::new())));
+                }
                 serving.fresh.extend(fetch.changed.iter().map(|changed| changed.partition));
                 self.serve(env, here, cells, follower);
             }
             Err(SessionRefusal::Stale) => {}
             Err(SessionRefusal::Unknown | SessionRefusal::TooLarge) => {
-                let reply = ReplicaFetchReply {
-                    broker_epoch: epoch,
-                    session: fetch.session,
-                    sequence: fetch.sequence,
-                    body: ReplicaFetchBody::UnknownSession,
-                };
-                let message = Message::ReplicaFetchReply { reply, parts: Vec::new() };
-                env.send(here.node as Place, node_of(follower) as Place, message);
+                env.send(me, to, reply(fetch.sequence, ReplicaFetchBody::UnknownSession));
             }
         }
     }
