@@ -93,6 +93,9 @@ guards! {
     IsrAnswerLeaderEpoch,
     /// An answer to an ISR proposal settles no newer one (PR-14).
     IsrAnswerCurrent,
+    /// Whoever was proposed counts after a refusal, too, until a newer registration voids all copies of the proposal
+    /// (PR-14).
+    IsrRefusedCounts,
     /// A follower's progress counts only if its log is a prefix of the leader's (design rule 3).
     FollowerFetchVerified,
     /// A follower whose log parts from the leader's is told so and given nothing (KIP-320).

@@ -12,7 +12,8 @@ use highwater_core::ids::{
 use highwater_core::machine::{Machine, Outbox};
 use highwater_core::replica::{
     Acks, Effect, EpochEnd, FetchFrom, FetchPosition, FollowerFetch, Input, Isolation, IsrAccepted,
-    IsrRefusal, Leadership, Recovery, Replica, Replicated, ReplicatedOutcome, Reply, Role, Settings,
+    IsrMember, IsrRefusal, Leadership, Recovery, Replica, Replicated, ReplicatedOutcome, Reply, Role,
+    Settings,
 };
 use highwater_core::time::{Instant, Now, Timestamp};
 use std::collections::BTreeMap;
@@ -24,6 +25,8 @@ struct Story {
     replica: Replica,
     now_ms: u64,
     next_token: u64,
+    /// What was proposed, as the controller was asked; what was asked again counts once.
+    proposed: Vec<Vec<IsrMember>>,
 }
 
 /// A command line: its words are `name=value` or just `name`.
@@ -112,7 +115,7 @@ impl Story {
         let flushed = Offset(command.or("flushed", end.0));
         let recovered = recovery.finish(flushed, Offset(command.or("hw", 0)));
         let replica = Replica::new(TopicPartition::default(), BrokerId(1), command.settings(), recovered);
-        Self { replica, now_ms: 1000, next_token: 1 }
+        Self { replica, now_ms: 1000, next_token: 1, proposed: Vec::new() }
     }
 
     fn now(&self) -> Now {
@@ -153,6 +156,7 @@ impl Story {
             "isr-accepted" => Input::IsrAnswered {
                 leader_epoch: c.epoch("epoch").unwrap(),
                 proposed_at: PartitionEpoch(c.number("at").unwrap() as i32),
+                proposed: self.proposal(c),
                 answer: Ok(IsrAccepted {
                     leader_epoch: c.epoch("epoch").unwrap(),
                     partition_epoch: PartitionEpoch(c.number("version").unwrap() as i32),
@@ -162,6 +166,7 @@ impl Story {
             "isr-refused" => Input::IsrAnswered {
                 leader_epoch: c.epoch("epoch").unwrap(),
                 proposed_at: PartitionEpoch(c.number("at").unwrap() as i32),
+                proposed: self.proposal(c),
                 answer: Err(if c.has("ineligible") {
                     IsrRefusal::Ineligible
                 } else if c.has("stale") {
@@ -191,6 +196,24 @@ impl Story {
             "delete" => Input::Delete,
             _ => return None,
         })
+    }
+
+    /// The proposal that an answer is to: the newest, or so many before.
+    fn proposal(&self, c: &Command<'_>) -> Vec<IsrMember> {
+        self.proposed.iter().nth_back(c.or("before", 0) as usize).cloned().unwrap_or_default()
+    }
+
+    /// Notes a proposal as the shell sends it: every member has a life.
+    fn note_proposal(&mut self, effect: &Effect) {
+        let Effect::ProposeIsr { isr, .. } = effect else { return };
+        let with_life = |member: &IsrMember| IsrMember {
+            broker_epoch: member.broker_epoch.or(Some(BrokerEpoch(1))),
+            ..*member
+        };
+        let isr: Vec<_> = isr.iter().map(with_life).collect();
+        if self.proposed.last() != Some(&isr) {
+            self.proposed.push(isr);
+        }
     }
 
     fn follower_fetch(&self, c: &Command<'_>) -> FollowerFetch {
@@ -269,7 +292,10 @@ impl Story {
             return self.query(&command);
         }
         self.replica.assert_invariants();
-        out.drain().for_each(|effect| writeln!(text, "{}", told(&effect)).unwrap());
+        for effect in out.drain() {
+            self.note_proposal(&effect);
+            writeln!(text, "{}", told(&effect)).unwrap();
+        }
         text
     }
 

@@ -56,3 +56,8 @@ fn an_isr_that_grows_before_the_epoch_start_is_noticed() {
 fn an_answer_to_another_history_is_noticed() {
     found_by(Guard::ReplicaAnswerLastEpoch, &["O7", "O1"], 1000);
 }
+
+#[test]
+fn a_refusal_that_is_believed_although_a_copy_is_carried_out_is_noticed() {
+    found_by(Guard::IsrRefusedCounts, &["O10", "O7", "O1"], 1000);
+}

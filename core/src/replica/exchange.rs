@@ -69,6 +69,8 @@ pub enum Input {
         leader_epoch: LeaderEpoch,
         /// The registration that the proposal was to follow.
         proposed_at: PartitionEpoch,
+        /// The ISR that was proposed, each member with the life that was meant.
+        proposed: Vec<IsrMember>,
         /// What is committed now, or why nothing was changed.
         answer: Result<IsrAccepted, IsrRefusal>,
     },

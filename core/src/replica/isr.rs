@@ -3,6 +3,11 @@
 //! The controller owns the ISR; a leader proposes (KIP-497). Between proposal and answer either may be in force, so
 //! the replicas whose ends bound the high watermark are the *union* of both, the maximal ISR (PR-05). One proposal is
 //! out at a time; it is sent again until an answer or a newer registration settles it.
+//!
+//! A proposal may reach the controller more than once, late, and behind the next one; one copy may be refused and
+//! another carried out. So a refusal settles nothing: whoever was proposed at a registration counts until there is a
+//! newer one, which voids every copy (they compare and set). If a refused proposal was to let somebody in, the ISR
+//! without it is proposed at once: the controller takes that even where it changes nothing, as a registration of its own.
 
 use super::exchange::{IsrMember, IsrRefusal, Leadership};
 use crate::guard;
@@ -15,8 +20,10 @@ use std::time::Duration;
 /// When a proposal without an answer is sent again.
 const PROPOSAL_RETRY: Duration = Duration::from_millis(1000);
 
-/// How long nothing is proposed after a member was not eligible: a broker that has just started is let in in a moment.
+/// The first pause after a refusal because a member was not eligible: a broker that has just started is let in in a
+/// moment. Whoever was to join waits twice as long after each further one, up to eight times as long.
 const INELIGIBLE_PAUSE: Duration = Duration::from_millis(200);
+const INELIGIBLE_DOUBLINGS_MAX: u32 = 3;
 
 /// How far a follower is, by its fetches of this leader epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,10 +39,11 @@ pub(super) struct Progress {
     /// When it last fetched, and where the leader's log ended then: one fetch behind is caught up as of that fetch.
     fetched_at: Instant,
     leader_end_then: Offset,
-    /// From when on it may be proposed: at once after a fetch, and after a pause if it has left the ISR or was refused.
-    /// Its next fetch may have come before that was heard, and an idle follower has nothing more to tell.
+    /// From when on it may be proposed: at once after a fetch, after a pause if it has left the ISR, as its next fetch
+    /// may have come before that was heard and an idle follower has nothing more to tell; and after a pause whatever it
+    /// fetches if it was refused.
     candidate_from: Instant,
-    /// How often it was refused since its last fetch: each time the pause is twice as long.
+    /// How often this life of it was refused since it was last in the ISR.
     refusals: u32,
 }
 
@@ -54,6 +62,17 @@ struct Proposal {
     retry_at: Instant,
 }
 
+impl Proposal {
+    /// Whether this is what was asked of the controller, where every member has a life.
+    fn asked(&self, asked: &[IsrMember]) -> bool {
+        let is_meant = |(meant, asked): (&IsrMember, &IsrMember)| {
+            meant.broker == asked.broker
+                && (meant.broker_epoch.is_none() || meant.broker_epoch == asked.broker_epoch)
+        };
+        self.isr.len() == asked.len() && self.isr.iter().zip(asked).all(is_meant)
+    }
+}
+
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct Isr {
@@ -62,12 +81,13 @@ pub(super) struct Isr {
     pub(super) replicas: Vec<BrokerId>,
     /// Committed.
     pub(super) members: Vec<BrokerId>,
+    /// The newest proposal, until it is refused.
     proposal: Option<Proposal>,
-    /// Committed and proposed.
+    /// Committed, and everybody who was proposed at this registration.
     maximal: Vec<BrokerId>,
     pub(super) followers: BTreeMap<BrokerId, Progress>,
     led_since: Instant,
-    /// When a refused proposal may be made again.
+    /// Nothing is proposed before.
     resume_at: Option<Instant>,
 }
 
@@ -103,9 +123,26 @@ impl Isr {
         self.take_members(now, isr);
     }
 
+    /// Whether this is the registration that an accepted proposal has made, told by the metadata now.
+    pub(super) fn knows(&self, leadership: &Leadership) -> bool {
+        self.partition_epoch == leadership.partition_epoch
+    }
+
+    /// Takes over what the answer to a proposal does not tell: a reassignment ends with the ISR that completes it.
+    pub(super) fn take_replicas(&mut self, replicas: Vec<BrokerId>) {
+        let is_replica = |broker: &BrokerId| replicas.contains(broker);
+        self.followers.retain(|broker, _| is_replica(broker));
+        // Nobody who is no replica is ever let in.
+        self.maximal.retain(is_replica);
+        self.proposal.take_if(|proposal| !proposal.isr.iter().all(|member| is_replica(&member.broker)));
+        self.replicas = replicas;
+    }
+
     fn take_members(&mut self, now: Instant, isr: Vec<BrokerId>) {
         for (broker, progress) in &mut self.followers {
-            if self.members.contains(broker) && !isr.contains(broker) {
+            if isr.contains(broker) {
+                progress.refusals = 0;
+            } else if self.members.contains(broker) {
                 progress.candidate_from = now + PROPOSAL_RETRY;
             }
         }
@@ -136,6 +173,7 @@ impl Isr {
         {
             caught_up_at = caught_up_at.max(known.fetched_at);
         }
+        let refused = known.filter(|known| known.refusals > 0);
         let progress = Progress {
             broker_epoch,
             end,
@@ -143,8 +181,8 @@ impl Isr {
             caught_up_at,
             fetched_at: now,
             leader_end_then: leader_end,
-            candidate_from: now,
-            refusals: 0,
+            candidate_from: refused.map_or(now, |known| known.candidate_from),
+            refusals: refused.map_or(0, |known| known.refusals),
         };
         self.followers.insert(broker, progress);
     }
@@ -185,15 +223,23 @@ impl Isr {
         let joins: Vec<_> = self.joining(now, leader).collect();
         let stays = |member: &BrokerId| !self.is_lagging(*member, now, leader.end, lag_max);
         let mut next: Vec<_> = self.members.iter().copied().filter(stays).collect();
-        if joins.is_empty() && next.len() == self.members.len() {
+        if joins.is_empty() && next.len() == self.members.len() && !self.has_unsettled() {
             return None;
         }
         next.extend(joins);
         let isr: Vec<_> = next.iter().map(|broker| self.member(*broker)).collect();
-        self.maximal = self.members.clone();
-        self.maximal.extend(next.iter().filter(|broker| !self.members.contains(broker)));
+        for broker in next {
+            if !self.maximal.contains(&broker) {
+                self.maximal.push(broker);
+            }
+        }
         self.proposal = Some(Proposal { isr: isr.clone(), retry_at: now + PROPOSAL_RETRY });
         Some(ToPropose { partition_epoch, isr })
+    }
+
+    /// Whether somebody may be in the ISR by a copy of a proposal that was refused.
+    fn has_unsettled(&self) -> bool {
+        self.maximal.len() > self.members.len()
     }
 
     fn member(&self, broker: BrokerId) -> IsrMember {
@@ -240,6 +286,9 @@ impl Isr {
         if let Some(proposal) = &self.proposal {
             return Some(proposal.retry_at);
         }
+        if self.has_unsettled() {
+            return Some(self.resume_at.unwrap_or(self.led_since));
+        }
         if self.replicas.len() == 1 {
             return None;
         }
@@ -251,16 +300,13 @@ impl Isr {
         }
     }
 
-    /// Takes the controller's answer to the proposal made at `proposed_at`; whether the ISR may have changed by it.
+    /// Takes the controller's answer to a proposal made at `proposed_at`; whether the ISR may have changed by it.
     ///
-    /// A late answer must not settle a newer proposal (PR-14), and only an answer that proves the proposal void rolls
-    /// it back: after any other it may still have been carried out. That a refusal proves it, although the proposal may
-    /// have been sent more than once, rests on the way to the controller: requests keep their order, and an answer is
-    /// handed in for the newest of them only (see [`crate::registration`]).
+    /// Only the newest proposal can be refused: a late answer must not settle a newer one (PR-14).
     pub(super) fn answered(
         &mut self,
         now: Instant,
-        proposed_at: PartitionEpoch,
+        (proposed_at, proposed): (PartitionEpoch, &[IsrMember]),
         answer: Result<(PartitionEpoch, Vec<BrokerId>), IsrRefusal>,
         lag_max: Duration,
     ) -> bool {
@@ -274,7 +320,8 @@ impl Isr {
                 true
             }
             Err(refusal) => {
-                if !guard!(IsrAnswerCurrent, proposed_at == self.partition_epoch) {
+                let is_newest = self.proposal.as_ref().is_some_and(|proposal| proposal.asked(proposed));
+                if !guard!(IsrAnswerCurrent, proposed_at == self.partition_epoch && is_newest) {
                     return false;
                 }
                 self.refused(now, refusal, lag_max)
@@ -295,16 +342,22 @@ impl Isr {
                 false
             }
             IsrRefusal::Ineligible => {
-                let joined = self.maximal.iter().filter(|broker| !self.members.contains(broker));
-                for broker in joined.copied().collect::<Vec<_>>() {
-                    if let Some(progress) = self.followers.get_mut(&broker) {
-                        progress.candidate_from = now + PROPOSAL_RETRY * (1 << progress.refusals.min(5));
+                let refused = self.proposal.take().map(|proposal| proposal.isr).unwrap_or_default();
+                let mut has_joining = false;
+                for IsrMember { broker, .. } in refused {
+                    if !self.members.contains(&broker)
+                        && let Some(progress) = self.followers.get_mut(&broker)
+                    {
+                        has_joining = true;
+                        let doublings = progress.refusals.min(INELIGIBLE_DOUBLINGS_MAX);
+                        progress.candidate_from = now + INELIGIBLE_PAUSE * (1 << doublings);
                         progress.refusals += 1;
                     }
                 }
-                self.proposal = None;
-                self.maximal = self.members.clone();
-                self.resume_at = Some(now + INELIGIBLE_PAUSE);
+                // Another copy of the refused may be carried out yet.
+                self.maximal =
+                    planted!(IsrRefusedCounts, self.members.clone(), std::mem::take(&mut self.maximal));
+                self.resume_at = (!has_joining).then(|| now + INELIGIBLE_PAUSE);
                 true
             }
         }

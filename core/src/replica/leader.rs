@@ -1,6 +1,6 @@
 //! What only a leader has: the ISR, the followers' progress, the high watermark's rule, and who waits for it.
 
-use super::exchange::{IsrAccepted, IsrRefusal};
+use super::exchange::{IsrAccepted, IsrMember, IsrRefusal};
 use super::isr::{Fetched, Isr, LeaderEnds, ToPropose};
 use super::{Acks, Effect, Leadership, ProduceError, Produced, Reply, Settings};
 use crate::error_code::ErrorCode;
@@ -103,7 +103,7 @@ impl LeaderState {
     pub(super) fn isr_answered(
         &mut self,
         now: Instant,
-        proposed_at: PartitionEpoch,
+        proposed: (PartitionEpoch, &[IsrMember]),
         answer: Result<IsrAccepted, IsrRefusal>,
         settings: &Settings,
     ) -> bool {
@@ -113,7 +113,7 @@ impl LeaderState {
             return false;
         }
         let answer = answer.map(|accepted| (accepted.partition_epoch, accepted.isr));
-        self.isr.answered(now, proposed_at, answer, settings.lag_max)
+        self.isr.answered(now, proposed, answer, settings.lag_max)
     }
 
     pub(super) fn propose_isr(

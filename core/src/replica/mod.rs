@@ -170,6 +170,13 @@ impl Replica {
 
     /// Takes a leadership or a change of its ISR, unless it is older than what is known.
     fn lead(&mut self, now: Now, leadership: Leadership, out: &mut Outbox<Effect>) {
+        if let Role::Leader(leader) = &mut self.role
+            && leader.leader_epoch == leadership.leader_epoch
+            && leader.isr.knows(&leadership)
+        {
+            leader.isr.take_replicas(leadership.replicas);
+            return self.advance(out);
+        }
         if self.has_ended() || !self.is_news(&leadership) {
             return;
         }
@@ -479,16 +486,16 @@ impl Replica {
     fn isr_answered(
         &mut self,
         now: Now,
-        proposal: (LeaderEpoch, PartitionEpoch),
+        leader_epoch: LeaderEpoch,
+        proposed: (PartitionEpoch, &[IsrMember]),
         answer: Result<IsrAccepted, IsrRefusal>,
         out: &mut Outbox<Effect>,
     ) {
-        let (leader_epoch, proposed_at) = proposal;
         let Role::Leader(leader) = &mut self.role else { return };
         if !guard!(IsrAnswerLeaderEpoch, leader_epoch == leader.leader_epoch) {
             return;
         }
-        if leader.isr_answered(now.mono, proposed_at, answer, &self.settings) {
+        if leader.isr_answered(now.mono, proposed, answer, &self.settings) {
             self.advance(out);
             self.propose_isr(now, out);
         }
@@ -576,8 +583,8 @@ impl Machine for Replica {
             Input::Delete => self.end(Offline::Deleted, out),
             Input::Flushed { through } => self.flushed(through, out),
             Input::FollowerFetched(fetch) => self.follower_fetched(now, &fetch, out),
-            Input::IsrAnswered { leader_epoch, proposed_at, answer } => {
-                self.isr_answered(now, (leader_epoch, proposed_at), answer, out);
+            Input::IsrAnswered { leader_epoch, proposed_at, proposed, answer } => {
+                self.isr_answered(now, leader_epoch, (proposed_at, &proposed), answer, out);
             }
             Input::Replicate(replicated) => self.replicate(now, replicated, out),
             Input::Truncated { end, producers } => self.truncated(end, producers, out),

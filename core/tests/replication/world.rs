@@ -96,8 +96,6 @@ struct Broker {
     replica: Replica,
     /// What the controller had decided when the broker last heard of it.
     knows: PartitionEpoch,
-    /// The newest request to the controller.
-    attempt: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -108,13 +106,11 @@ enum Message {
     Answer(Proposal, Result<IsrAccepted, IsrRefusal>),
 }
 
-/// What a leader asks of the controller. Requests of one broker arrive in the order sent, or not at all, and an answer
-/// counts for the newest only: so connections and correlation ids have it.
+/// What a leader asks of the controller. It may arrive twice, late, and in any order, and so may its answers.
 #[derive(Clone, Debug)]
 struct Proposal {
     from: usize,
     life: BrokerEpoch,
-    attempt: u64,
     leader_epoch: LeaderEpoch,
     partition_epoch: PartitionEpoch,
     isr: Vec<IsrMember>,
@@ -130,8 +126,6 @@ struct Controller {
     elr: Vec<usize>,
     fenced: BTreeSet<usize>,
     epochs: Vec<BrokerEpoch>,
-    /// The newest request that was seen, of each broker.
-    attempts: Vec<u64>,
 }
 
 /// How often what a run is to be about has happened.
@@ -192,7 +186,6 @@ impl World {
             elr: Vec::new(),
             fenced: BTreeSet::new(),
             epochs: vec![BrokerEpoch(1); BROKERS],
-            attempts: vec![0; BROKERS],
         };
         let brokers = (0..BROKERS).map(|n| Broker::start(n, BrokerEpoch(1), Disk::default())).collect();
         Self {
@@ -307,10 +300,8 @@ impl World {
                     }
                 }
                 Effect::ProposeIsr { leader_epoch, partition_epoch, isr } => {
-                    let broker = &mut self.brokers[n];
-                    broker.attempt += 1;
-                    let (life, attempt) = (broker.epoch, broker.attempt);
-                    let proposal = Proposal { from: n, life, attempt, leader_epoch, partition_epoch, isr };
+                    let life = self.brokers[n].epoch;
+                    let proposal = Proposal { from: n, life, leader_epoch, partition_epoch, isr };
                     self.network.push(Message::Propose(proposal));
                 }
                 Effect::Flush { .. } | Effect::Wake { .. } | Effect::AdvanceLogStart { .. } => {}
@@ -353,18 +344,19 @@ impl World {
                 }
             }
             Message::Propose(proposal) => {
-                if let Some(answer) = self.controller.alter(&proposal) {
-                    match answer {
-                        Ok(_) => self.counts.isr_changes += 1,
-                        Err(_) => self.counts.refusals += 1,
-                    }
-                    self.network.push(Message::Answer(proposal, answer));
+                let answer = self.controller.alter(&proposal);
+                match answer {
+                    Ok(_) => self.counts.isr_changes += 1,
+                    Err(_) => self.counts.refusals += 1,
                 }
+                self.network.push(Message::Answer(proposal, answer));
             }
-            Message::Answer(Proposal { from, attempt, leader_epoch, partition_epoch, .. }, answer) => {
-                if self.brokers[from].attempt == attempt {
-                    let proposed_at = partition_epoch;
-                    self.input(from, Input::IsrAnswered { leader_epoch, proposed_at, answer });
+            Message::Answer(proposal, answer) => {
+                let Proposal { from, life, leader_epoch, partition_epoch, isr } = proposal;
+                // A connection does not outlive its process.
+                if self.brokers[from].epoch == life {
+                    let (proposed_at, proposed) = (partition_epoch, isr);
+                    self.input(from, Input::IsrAnswered { leader_epoch, proposed_at, proposed, answer });
                 }
             }
         }
@@ -430,7 +422,7 @@ impl World {
         }
         let epoch = BrokerEpoch(self.brokers[n].epoch.0 + 1);
         self.controller.restarted(n, epoch);
-        self.brokers[n] = Broker { attempt: self.brokers[n].attempt, ..Broker::start(n, epoch, disk) };
+        self.brokers[n] = Broker::start(n, epoch, disk);
     }
 
     fn check(&mut self) {
@@ -444,7 +436,21 @@ impl World {
             self.lossy = None;
         }
         self.check_matching();
+        self.check_maximal();
         self.check_complete();
+    }
+
+    /// O10: the leader that the controller knows counts everybody whom it may elect.
+    fn check_maximal(&self) {
+        let Controller { leader, leader_epoch, isr, .. } = &self.controller;
+        let Some(Role::Leader(state)) = leader.map(|n| self.brokers[n].replica.role()) else { return };
+        let counts = |n: &usize| state.maximal_isr().contains(&id(*n));
+        assert!(
+            state.leader_epoch != *leader_epoch || isr.iter().all(counts),
+            "O10: the leader counts {:?}, in the ISR are {:?}",
+            state.maximal_isr(),
+            brokers(isr)
+        );
     }
 
     /// O5: the high watermark of a leader does not go back in its epoch.
@@ -505,7 +511,7 @@ impl Broker {
     fn start(n: usize, epoch: BrokerEpoch, disk: Disk) -> Self {
         let recovered = disk.recovery().finish(disk.flushed_end(), Offset::ZERO);
         let replica = Replica::new(TopicPartition::default(), id(n), settings(), recovered);
-        Self { id: id(n), epoch, disk, replica, knows: PartitionEpoch(-1), attempt: 0 }
+        Self { id: id(n), epoch, disk, replica, knows: PartitionEpoch(-1) }
     }
 
     fn read(&self, from: FetchPosition) -> Vec<StampedBatch> {
@@ -598,29 +604,25 @@ impl Controller {
         self.epochs[n] = epoch;
     }
 
-    fn alter(&mut self, proposal: &Proposal) -> Option<Result<IsrAccepted, IsrRefusal>> {
-        let Proposal { from, life, attempt, leader_epoch, partition_epoch, ref isr } = *proposal;
-        if attempt <= self.attempts[from] {
-            return None;
-        }
-        self.attempts[from] = attempt;
+    fn alter(&mut self, proposal: &Proposal) -> Result<IsrAccepted, IsrRefusal> {
+        let Proposal { from, life, leader_epoch, partition_epoch, ref isr } = *proposal;
         let is_current = self.leader == Some(from)
             && self.epochs[from] == life
             && leader_epoch == self.leader_epoch
             && partition_epoch == self.partition_epoch;
         if !is_current {
-            return Some(Err(IsrRefusal::Stale));
+            return Err(IsrRefusal::Stale);
         }
         let is_eligible = |member: &IsrMember| {
             let n = at(member.broker);
             !self.fenced.contains(&n) && member.broker_epoch.is_none_or(|epoch| epoch == self.epochs[n])
         };
         if !isr.iter().all(is_eligible) {
-            return Some(Err(IsrRefusal::Ineligible));
+            return Err(IsrRefusal::Ineligible);
         }
         self.set_isr(isr.iter().map(|member| at(member.broker)).collect());
         let partition_epoch = self.partition_epoch;
-        Some(Ok(IsrAccepted { leader_epoch, partition_epoch, isr: brokers(&self.isr) }))
+        Ok(IsrAccepted { leader_epoch, partition_epoch, isr: brokers(&self.isr) })
     }
 }
 

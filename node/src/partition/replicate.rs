@@ -7,8 +7,8 @@ use crate::log::ReadPlan;
 use highwater_core::fetch::ReadLimit;
 use highwater_core::ids::{BrokerId, LeaderEpoch, Offset, PartitionEpoch, Token};
 use highwater_core::replica::{
-    FetchOutcome, FetchPosition, FollowerFetch, Input, IsrAccepted, IsrRefusal, NotReplicated, Replicated,
-    ReplicatedOutcome, Role,
+    FetchOutcome, FetchPosition, FollowerFetch, Input, IsrAccepted, IsrMember, IsrRefusal, NotReplicated,
+    Replicated, ReplicatedOutcome, Role,
 };
 
 /// What a leader has for a follower.
@@ -131,11 +131,12 @@ impl Partition {
         &self,
         leader_epoch: LeaderEpoch,
         proposed_at: PartitionEpoch,
+        proposed: Vec<IsrMember>,
         answer: Result<IsrAccepted, IsrRefusal>,
     ) {
         // A broken cell leads nothing.
         let _ = self.step(|state, shell| {
-            let input = Input::IsrAnswered { leader_epoch, proposed_at, answer };
+            let input = Input::IsrAnswered { leader_epoch, proposed_at, proposed, answer };
             state.input(shell.clock.now(), input);
         });
     }

@@ -204,7 +204,7 @@ impl Membership {
             }
             Effect::Registered(epoch) => self.registered(epoch),
             Effect::Standing(standing) => self.stands(standing),
-            Effect::IsrAnswered { item, result } => self.isr_answered(&item, result),
+            Effect::IsrAnswered { item, result } => self.isr_answered(item, result),
             Effect::ProducerIds(block) => {
                 if let Some(node) = self.node.upgrade() {
                     node.producer_ids().fill(block);
@@ -251,11 +251,12 @@ impl Membership {
         self.standing.send_replace(standing);
     }
 
-    fn isr_answered(&self, item: &AlterPartition, result: Result<AlteredPartition, AlterPartitionRefusal>) {
+    fn isr_answered(&self, item: AlterPartition, result: Result<AlteredPartition, AlterPartitionRefusal>) {
         let outcome = IsrOutcome {
             partition: item.partition,
             leader_epoch: item.leader_epoch,
             proposed_at: item.partition_epoch,
+            proposed: item.isr,
             result,
         };
         self.shell.replication.isr_answered(vec![outcome]);

@@ -9,7 +9,7 @@ use crate::partition::IsrProposal;
 use highwater_core::ids::{BrokerEpoch, BrokerId, LeaderEpoch, PartitionEpoch, TopicPartition};
 use highwater_core::metadata::MetadataImage;
 use highwater_core::metadata::peer::{AlterPartition, AlterPartitionRefusal, AlteredPartition, IsrMember};
-use highwater_core::replica::{IsrAccepted, IsrRefusal};
+use highwater_core::replica::{IsrAccepted, IsrMember as ProposedMember, IsrRefusal};
 use std::fmt;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, Weak};
@@ -29,6 +29,8 @@ pub struct IsrOutcome {
     pub leader_epoch: LeaderEpoch,
     /// The registration that was to be followed.
     pub proposed_at: PartitionEpoch,
+    /// What was proposed.
+    pub proposed: Vec<IsrMember>,
     /// What the controller answered.
     pub result: Result<AlteredPartition, AlterPartitionRefusal>,
 }
@@ -62,12 +64,7 @@ impl Proposals {
     }
 
     /// A member with the life that is meant: the one that fetched, or the one that is registered.
-    fn member(
-        &self,
-        node: &Node,
-        image: &MetadataImage,
-        member: &highwater_core::replica::IsrMember,
-    ) -> IsrMember {
+    fn member(&self, node: &Node, image: &MetadataImage, member: &ProposedMember) -> IsrMember {
         let id = member.broker;
         let registered = || match id == node.id() {
             true => node.broker_epoch(),
@@ -92,7 +89,9 @@ impl Proposals {
                     Err(meaning(refusal))
                 }
             };
-            partition.isr_answered(outcome.leader_epoch, outcome.proposed_at, answer);
+            let member = |IsrMember { id, epoch }| ProposedMember { broker: id, broker_epoch: Some(epoch) };
+            let proposed = outcome.proposed.into_iter().map(member).collect();
+            partition.isr_answered(outcome.leader_epoch, outcome.proposed_at, proposed, answer);
         }
     }
 }

@@ -26,6 +26,7 @@ pub(crate) enum Ordered {
         partition: TopicPartition,
         leader_epoch: LeaderEpoch,
         proposed_at: PartitionEpoch,
+        proposed: Vec<replica::IsrMember>,
         answer: Result<IsrAccepted, IsrRefusal>,
     },
     /// It leads nothing any more.
@@ -133,6 +134,7 @@ impl Broker {
                     partition: item.partition,
                     leader_epoch: item.leader_epoch,
                     proposed_at: item.partition_epoch,
+                    proposed: item.isr.iter().map(proposed).collect(),
                     answer: result.map(accepted).map_err(refused),
                 }),
                 Effect::MayStop => ordered.push(Ordered::MayStop),
@@ -279,6 +281,10 @@ impl Broker {
             }
         }
     }
+}
+
+const fn proposed(member: &IsrMember) -> replica::IsrMember {
+    replica::IsrMember { broker: member.id, broker_epoch: Some(member.epoch) }
 }
 
 fn accepted(altered: AlteredPartition) -> IsrAccepted {

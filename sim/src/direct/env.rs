@@ -166,9 +166,7 @@ impl Env {
         if self.is_dead(from) {
             return;
         }
-        // ISR changes rest on the order of requests to the controller (see `replica::isr`), which its connection keeps
-        let is_ordered = matches!(message, Message::BrokerRequest(_) | Message::BrokerReply(_));
-        let fate = self.network.fate(self.now, from, to, is_ordered);
+        let fate = self.network.fate(self.now, from, to);
         if let Some(again) = fate.again
             && let Some(message) = message.duplicate()
         {

@@ -1,7 +1,7 @@
 //! The simulated network: when a message arrives, if it does, and whether it does so twice.
 //!
-//! Links are one-way. Between nodes, messages overtake each other and come twice, but for a broker's to its controller;
-//! a client's connection keeps its order, as TCP does.
+//! Links are one-way. Between nodes, messages overtake each other and come twice; a client's connection keeps its
+//! order, as TCP does.
 
 use super::queue::{MICRO, MILLI, Time};
 use crate::rng::Rng;
@@ -47,7 +47,7 @@ pub(crate) struct Network {
     cut: Vec<bool>,
     /// One factor for each node: slow links take so many times as long.
     slow: Vec<u32>,
-    /// When the last message of an ordered stream arrives.
+    /// When the last message of a client's connection arrives.
     last: Vec<Time>,
     pub(crate) sent: u64,
     pub(crate) lost: u64,
@@ -97,8 +97,8 @@ impl Network {
         self.slow.fill(1);
     }
 
-    /// Decides about a message. One that `is_ordered` neither overtakes others of its kind nor comes twice.
-    pub(crate) fn fate(&mut self, now: Time, from: Place, to: Place, is_ordered: bool) -> Fate {
+    /// Decides about a message.
+    pub(crate) fn fate(&mut self, now: Time, from: Place, to: Place) -> Fate {
         self.sent += 1;
         let link = self.link(from, to);
         let is_client = from as usize >= self.nodes || to as usize >= self.nodes;
@@ -127,11 +127,6 @@ impl Network {
         if drop < u64::from(self.faults.drop_permille) {
             self.lost += 1;
             return Fate::default();
-        }
-        if is_ordered {
-            let at = (now + delay).max(self.last[link] + 1);
-            self.last[link] = at;
-            return Fate { at: Some(at), again: None };
         }
         let again = (duplicate < u64::from(self.faults.duplicate_permille)).then(|| {
             let scale = *self.rng.pick(&[MILLI, 30 * MILLI, 3000 * MILLI]);
@@ -165,20 +160,20 @@ mod tests {
     fn a_cut_is_one_way_and_healing_ends_all_faults() {
         let faults = NetworkFaults { drop_permille: 1000, ..NetworkFaults::default() };
         let mut network = Network::new(Rng::new(1), 2, 3, faults);
-        assert!(network.fate(0, 0, 1, false).at.is_none(), "everything between nodes is dropped");
-        assert!(network.fate(0, 2, 0, false).at.is_some(), "a client's connection only delays");
+        assert!(network.fate(0, 0, 1).at.is_none(), "everything between nodes is dropped");
+        assert!(network.fate(0, 2, 0).at.is_some(), "a client's connection only delays");
         network.set_cut(2, 0, true);
-        assert!(network.fate(0, 2, 0, false).at.is_none());
-        assert!(network.fate(0, 0, 2, false).at.is_some());
+        assert!(network.fate(0, 2, 0).at.is_none());
+        assert!(network.fate(0, 0, 2).at.is_some());
         network.heal();
-        assert!(network.fate(0, 2, 0, false).at.is_some() && network.fate(0, 0, 1, false).at.is_some());
+        assert!(network.fate(0, 2, 0).at.is_some() && network.fate(0, 0, 1).at.is_some());
     }
 
     #[test]
     fn a_clients_messages_keep_their_order() {
         let faults = NetworkFaults { tail_permille: 300, ..NetworkFaults::default() };
         let mut network = Network::new(Rng::new(7), 1, 2, faults);
-        let arrivals: Vec<_> = (0..500).filter_map(|now| network.fate(now, 1, 0, false).at).collect();
+        let arrivals: Vec<_> = (0..500).filter_map(|now| network.fate(now, 1, 0).at).collect();
         assert!(arrivals.is_sorted() && arrivals.len() == 500);
     }
 }

@@ -329,7 +329,7 @@ impl Node {
             let Some(life) = self.process.as_deref_mut() else { return };
             match order {
                 Ordered::Registered(epoch) => life.replication.registered(env, here, &mut self.cells, epoch),
-                Ordered::IsrAnswered { partition, leader_epoch, proposed_at, answer } => {
+                Ordered::IsrAnswered { partition, leader_epoch, proposed_at, proposed, answer } => {
                     if env.trace.is_recording() {
                         let name = env.truth.name_of(partition);
                         let who = format_args!("node {}", here.broker());
@@ -340,7 +340,8 @@ impl Node {
                         );
                     }
                     if let Some(cell) = self.cells.get_mut(&partition) {
-                        cell.input(env, here, Input::IsrAnswered { leader_epoch, proposed_at, answer });
+                        let answered = Input::IsrAnswered { leader_epoch, proposed_at, proposed, answer };
+                        cell.input(env, here, answered);
                     }
                 }
                 Ordered::MayStop => {
