@@ -74,6 +74,8 @@ pub struct Workload {
     pub members: usize,
     /// Of a thousand looks at its clock, so many make the operator do something.
     pub churn_permille: u32,
+    /// Of a thousand, so many make it move a partition's leader away and back at once.
+    pub leader_moves_permille: u32,
 }
 
 impl Default for Workload {
@@ -86,6 +88,7 @@ impl Default for Workload {
             groups: 1,
             members: 2,
             churn_permille: 50,
+            leader_moves_permille: 0,
         }
     }
 }
@@ -138,7 +141,8 @@ impl std::error::Error for ScenarioError {}
 impl Scenario {
     /// The mixed workload of the direct driver.
     pub fn mixed() -> Self {
-        Self { tier: vec![Tier::Direct], ..Self::default() }
+        let workload = Workload { leader_moves_permille: 10, ..Workload::default() };
+        Self { tier: vec![Tier::Direct], workload, ..Self::default() }
     }
 
     /// Reads a scenario's text.

@@ -80,6 +80,8 @@ pub(crate) enum AdminRequest {
     DeleteTopics(wire::DeleteTopicsRequest),
     CreatePartitions(wire::CreatePartitionsRequest),
     AlterConfigs(wire::IncrementalAlterConfigsRequest),
+    Reassign(wire::AlterPartitionReassignmentsRequest),
+    ElectLeaders(wire::ElectLeadersRequest),
 }
 
 /// What they are told.

@@ -564,6 +564,14 @@ fn plan(
             let first = plan.response.responses.first();
             (plan.records, first.map_or(ErrorCode::None, |resource| resource.error_code))
         }
+        AdminRequest::Reassign(request) => {
+            let plan = controller.plan_alter_reassignments(context, request);
+            (plan.records, plan.response.error_code)
+        }
+        AdminRequest::ElectLeaders(request) => {
+            let plan = controller.plan_elect_leaders(context, request);
+            (plan.records, plan.response.error_code)
+        }
     }
 }
 

@@ -1,11 +1,14 @@
-//! A simulated operator: makes and deletes topics, adds partitions, changes settings while everything runs.
+//! A simulated operator: makes and deletes topics, adds partitions, changes settings, moves leaders while everything
+//! runs.
 
 use super::contact::{Contact, REQUEST_TIMEOUT};
 use super::env::Env;
 use super::message::{AdminRequest, Request, Response};
 use super::network::Place;
 use super::queue::{MILLI, Time};
+use super::run::TOPIC;
 use highwater_core::error_code::ErrorCode;
+use highwater_core::ids::{BrokerId, PartitionIndex};
 use highwater_protocol::messages as wire;
 
 const TICK: Time = 100 * MILLI;
@@ -25,6 +28,10 @@ pub(crate) struct Operator {
     controller: Place,
     /// Of a thousand looks at the clock, so many lead to a request of its own.
     churn_permille: u32,
+    /// So many to the move of a leader.
+    leader_moves_permille: u32,
+    /// What is to be asked one right after the other, the last first.
+    moves: Vec<AdminRequest>,
     topics_made: u64,
     is_stopping: bool,
 }
@@ -72,9 +79,39 @@ fn set(topic: &str, name: &str, value: &str) -> AdminRequest {
     })
 }
 
+/// A request to put a partition's replicas in this order, the preferred leader first.
+fn reorder(topic: &str, index: PartitionIndex, replicas: &[BrokerId]) -> AdminRequest {
+    let partition = wire::ReassignablePartition {
+        partition_index: index.0,
+        replicas: Some(replicas.iter().map(|replica| replica.0).collect()),
+    };
+    let topic = wire::ReassignableTopic { name: topic.to_owned(), partitions: vec![partition] };
+    AdminRequest::Reassign(wire::AlterPartitionReassignmentsRequest {
+        topics: vec![topic],
+        timeout_ms: 1000,
+        ..Default::default()
+    })
+}
+
+/// A request to let a partition's first replica lead (KIP-460).
+fn elect_preferred(topic: &str, index: PartitionIndex) -> AdminRequest {
+    let partition =
+        wire::ElectLeadersRequestTopicPartitions { topic: topic.to_owned(), partitions: vec![index.0] };
+    AdminRequest::ElectLeaders(wire::ElectLeadersRequest {
+        election_type: 0,
+        topic_partitions: Some(vec![partition]),
+        timeout_ms: 1000,
+    })
+}
+
 impl Operator {
     /// An operator who first does `setup` in order.
-    pub(crate) fn new(contact: Contact, mut setup: Vec<AdminRequest>, churn_permille: u32) -> Self {
+    pub(crate) fn new(
+        contact: Contact,
+        mut setup: Vec<AdminRequest>,
+        churn_permille: u32,
+        leader_moves_permille: u32,
+    ) -> Self {
         setup.reverse();
         Self {
             contact,
@@ -82,6 +119,8 @@ impl Operator {
             waiting: None,
             controller: 0,
             churn_permille,
+            leader_moves_permille,
+            moves: Vec::new(),
             topics_made: 0,
             is_stopping: false,
         }
@@ -109,6 +148,7 @@ impl Operator {
     pub(crate) fn awake(&mut self, env: &mut Env) {
         if self.waiting.is_some_and(|(_, since)| env.now >= since + REQUEST_TIMEOUT) {
             self.waiting = None;
+            self.moves.clear();
             self.controller = self.contact.any_node();
         }
         if self.waiting.is_none() {
@@ -120,12 +160,37 @@ impl Operator {
     fn begin(&mut self, env: &mut Env) {
         let request = match self.setup.last() {
             Some(first) => Some(first.clone()),
-            None => self.invent(),
+            None => {
+                if self.moves.is_empty() {
+                    self.plan_move(env);
+                }
+                self.moves.pop().or_else(|| self.invent())
+            }
         };
         if let Some(request) = request {
             let id = self.contact.ask(env, self.controller, Request::Admin(Box::new(request)));
             self.waiting = Some((id, env.now));
         }
+    }
+
+    /// Moves a leader of the producers' topic to another replica and back: two elections within a round trip or two, and
+    /// nobody has died.
+    fn plan_move(&mut self, env: &mut Env) {
+        let permille = self.leader_moves_permille;
+        if self.is_stopping || permille == 0 || !self.contact.rng.happens(permille) {
+            return;
+        }
+        self.contact.refresh(env);
+        let Some(image) = self.contact.image().cloned() else { return };
+        let Some(topic) = image.topic(TOPIC).filter(|topic| topic.partition_count() > 0) else { return };
+        let index = PartitionIndex(self.contact.rng.below(topic.partition_count() as u64) as i32);
+        let Some(state) = topic.partitions.get(&index) else { return };
+        let replicas = state.replicas.clone();
+        let mut turned = replicas.clone();
+        turned.rotate_left(self.contact.rng.below(replicas.len() as u64) as usize);
+        let back = [elect_preferred(TOPIC, index), reorder(TOPIC, index, &replicas)];
+        let there = [elect_preferred(TOPIC, index), reorder(TOPIC, index, &turned)];
+        self.moves = back.into_iter().chain(there).collect();
     }
 
     fn invent(&mut self) -> Option<AdminRequest> {
@@ -170,12 +235,16 @@ impl Operator {
                 }
                 match code {
                     ErrorCode::NotController | ErrorCode::RequestTimedOut => {
+                        self.moves.clear();
                         self.controller = self.contact.any_node();
                     }
                     // a first answer may have been lost: it is there
                     ErrorCode::None | ErrorCode::TopicAlreadyExists => {
                         env.totals.admin += 1;
                         self.setup.pop();
+                        if !self.moves.is_empty() {
+                            self.begin(env);
+                        }
                     }
                     _ if self.setup.is_empty() => {}
                     // too few brokers yet

@@ -24,7 +24,7 @@ use serde::Serialize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The topic that producers write to.
-const TOPIC: &str = "orders";
+pub(crate) const TOPIC: &str = "orders";
 
 /// How a run is watched.
 #[derive(Clone, Copy, Debug)]
@@ -223,7 +223,8 @@ fn clients(scenario: &Scenario, rng: &mut Rng) -> Vec<Client> {
         create(TOPIC, scenario.partitions, factor, &[]),
         create(OFFSETS_TOPIC, 1 + i32::from(workload.groups > 1), factor, &[]),
     ];
-    let operator = Operator::new(contact(&clients), setup, workload.churn_permille);
+    let operator =
+        Operator::new(contact(&clients), setup, workload.churn_permille, workload.leader_moves_permille);
     clients.push(Client::Operator(operator));
     let topics = vec![TOPIC.to_owned()];
     let pace = workload.pace_us * MICRO;
