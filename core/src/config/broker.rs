@@ -64,6 +64,8 @@ pub struct BrokerConfig {
     pub log_cleaner_backoff_ms: i64,
     /// `log.flush.offset.checkpoint.interval.ms`
     pub log_flush_checkpoint_interval_ms: i32,
+    /// `log.segment.delete.delay.ms`: how long the files of a deleted replica stay
+    pub log_delete_delay_ms: i64,
     /// `replica.high.watermark.checkpoint.interval.ms`
     pub high_watermark_checkpoint_interval_ms: i64,
     /// `replica.lag.time.max.ms`
@@ -76,6 +78,12 @@ pub struct BrokerConfig {
     pub replica_fetch_bytes_max: i32,
     /// `replica.fetch.response.max.bytes`
     pub replica_fetch_response_bytes_max: i32,
+    /// `leader.replication.throttled.rate`: bytes per second that throttled replicas here give to followers (KIP-73)
+    pub leader_throttled_rate: Option<i64>,
+    /// `follower.replication.throttled.rate`: bytes per second that throttled replicas here copy
+    pub follower_throttled_rate: Option<i64>,
+    /// `replication.quota.window.num` and `replication.quota.window.size.seconds`
+    pub replication_quota_window: QuotaWindow,
     /// `replica.selector.class` (KIP-392)
     pub is_selector_rack_aware: bool,
     /// `highwater.disk.free.bytes.min`
@@ -197,12 +205,17 @@ impl BrokerConfig {
             log_cleaner: read.boolean("log.cleaner.enable"),
             log_cleaner_backoff_ms: read.long("log.cleaner.backoff.ms"),
             log_flush_checkpoint_interval_ms: read.int("log.flush.offset.checkpoint.interval.ms"),
+            log_delete_delay_ms: read.long("log.segment.delete.delay.ms"),
             high_watermark_checkpoint_interval_ms: read.long("replica.high.watermark.checkpoint.interval.ms"),
             replica_lag_ms_max: read.long("replica.lag.time.max.ms"),
             replica_fetch_wait_ms_max: read.int("replica.fetch.wait.max.ms"),
             replica_fetch_backoff_ms: read.int("replica.fetch.backoff.ms"),
             replica_fetch_bytes_max: read.int("replica.fetch.max.bytes"),
             replica_fetch_response_bytes_max: read.int("replica.fetch.response.max.bytes"),
+            leader_throttled_rate: read.limit("leader.replication.throttled.rate"),
+            follower_throttled_rate: read.limit("follower.replication.throttled.rate"),
+            replication_quota_window: read
+                .window("replication.quota.window.num", "replication.quota.window.size.seconds"),
             is_selector_rack_aware: read
                 .text("replica.selector.class")
                 .is_some_and(|class| class.ends_with("RackAwareReplicaSelector")),

@@ -11,6 +11,7 @@ mod schema;
 mod suggest;
 mod synonyms;
 mod tables;
+mod throttled;
 mod topic;
 mod value;
 
@@ -19,5 +20,6 @@ pub use definition::{Class, Definition, Importance, Kind, Update, Valid};
 pub use layers::{ConfigMap, ConfigSource, Layers, Synonym, Value};
 pub use schema::{BROKER, GROUP, Schema, TOPIC, UnknownName};
 pub use synonyms::{Convert, SynonymOf, broker_synonyms, group_synonym, topic_synonyms};
+pub use throttled::ThrottledReplicas;
 pub use topic::{CleanupPolicy, InvalidTopicConfig, TopicConfig, validate_topic};
 pub use value::{InvalidValue, list, parse_boolean, parse_long};

@@ -1,6 +1,7 @@
 //! A topic's settings as the machines read them, and the check of a topic's overrides before they are kept.
 
 use super::layers::{ConfigMap, Layers};
+use super::throttled::ThrottledReplicas;
 use super::value::{list, parse_boolean, parse_long};
 use super::{InvalidValue, TOPIC, UnknownName};
 use crate::batch::{Codec, Compression, Recompression, Rules, TimestampType};
@@ -27,6 +28,10 @@ pub struct TopicConfig {
     pub delete_retention_ms: i64,
     /// `file.delete.delay.ms`: how long files of deleted segments stay
     pub file_delete_delay_ms: i64,
+    /// `follower.replication.throttled.replicas`: those that throttle what they copy
+    pub follower_throttled: ThrottledReplicas,
+    /// `leader.replication.throttled.replicas`: those that throttle what they give to followers
+    pub leader_throttled: ThrottledReplicas,
     /// `flush.messages`: records between two flushes
     pub flush_messages: Option<i64>,
     /// `flush.ms`: time between two flushes
@@ -92,6 +97,10 @@ impl TopicConfig {
             recompression: read.recompression(),
             delete_retention_ms: read.long("delete.retention.ms"),
             file_delete_delay_ms: read.long("file.delete.delay.ms"),
+            follower_throttled: ThrottledReplicas::parse(
+                &read.text("follower.replication.throttled.replicas"),
+            ),
+            leader_throttled: ThrottledReplicas::parse(&read.text("leader.replication.throttled.replicas")),
             flush_messages: read.limit("flush.messages"),
             flush_ms: read.limit("flush.ms"),
             acks_durable: read.boolean("highwater.acks.durable"),

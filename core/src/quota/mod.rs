@@ -2,12 +2,15 @@
 //!
 //! [`QuotaTable`] says which limit holds for whom, [`Quotas`] measures and answers throttle times. Muting the
 //! connection for that time is the shell's part; so is measuring sizes and handler times.
+//! [`ReplicationQuota`] is no client's: it holds back replicas that catch up (KIP-73).
 
 mod rate;
+mod replication;
 mod table;
 mod tracker;
 
 pub use rate::{Rate, TokenBucket};
+pub use replication::ReplicationQuota;
 pub use table::{Limit, QuotaTable, Sharer};
 pub use tracker::{Client, Quotas};
 

@@ -15,10 +15,20 @@ impl QuotaWindow {
     }
 }
 
-/// Something per second over the last windows; Kafka's `Rate` of `SampledStat`s.
+/// The least time that a rate is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    /// All windows but one, so that a burst at the start is no high rate: Kafka's `Rate`, for clients.
+    Lenient,
+    /// One window: Kafka's `SimpleRate`, for replication.
+    Strict,
+}
+
+/// Something per second over the last windows; Kafka's `Rate` and `SimpleRate` of `SampledStat`s.
 #[derive(Clone, Debug)]
 pub struct Rate {
     window: QuotaWindow,
+    start: Start,
     /// Windows with something in them, oldest first, with their beginnings.
     samples: VecDeque<(Instant, f64)>,
 }
@@ -26,7 +36,12 @@ pub struct Rate {
 impl Rate {
     /// A rate of nothing yet.
     pub const fn new(window: QuotaWindow) -> Self {
-        Self { window, samples: VecDeque::new() }
+        Self { window, start: Start::Lenient, samples: VecDeque::new() }
+    }
+
+    /// A rate of nothing yet, which begins to count with the first window.
+    pub const fn strict(window: QuotaWindow) -> Self {
+        Self { window, start: Start::Strict, samples: VecDeque::new() }
     }
 
     /// Adds `amount`, which may be negative to take something back.
@@ -54,11 +69,28 @@ impl Rate {
         seconds((rate - limit) / limit * self.elapsed(now).as_secs_f64())
     }
 
-    /// The time that the sum is over: at least all windows but one, so that a burst at the start is no high rate.
+    /// How long to do nothing so that the rate, with `more` on top, comes down to `limit`; zero if it is not above.
+    pub fn throttle_after(&mut self, now: Instant, limit: f64, more: f64) -> Duration {
+        self.forget(now);
+        let sum: f64 = self.samples.iter().map(|(_, sum)| sum).sum::<f64>() + more;
+        if sum <= limit * self.elapsed(now).as_secs_f64() {
+            return Duration::ZERO;
+        }
+        let begun = self.samples.front().map_or(now, |(start, _)| *start);
+        // What is forgotten by then counts no more.
+        let kept = self.window.length().saturating_mul(self.window.windows());
+        let over = seconds(sum / limit).min(kept).saturating_sub(now.since(begun));
+        over.max(Duration::from_millis(1))
+    }
+
+    /// The time that the sum is over.
     fn elapsed(&self, now: Instant) -> Duration {
         let length = self.window.length();
         let oldest = self.samples.front().map_or(now, |(start, _)| *start);
         let elapsed = now.since(oldest);
+        if self.start == Start::Strict {
+            return elapsed.max(length);
+        }
         let full = u32::try_from(elapsed.as_nanos() / length.as_nanos()).unwrap_or(u32::MAX);
         let missing = (self.window.windows() - 1).saturating_sub(full);
         let elapsed = elapsed + length.saturating_mul(missing);

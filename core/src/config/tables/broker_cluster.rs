@@ -76,7 +76,7 @@ definitions! {
         "A comma-separated list of listener names which may be started before the authorizer has finished \
          initialization.";
     "follower.replication.throttled.rate", Long, Some("9223372036854775807"),
-        Valid::AtLeast(0), Medium, ClusterWide, Accepted,
+        Valid::AtLeast(0), Medium, ClusterWide, Implemented,
         "The most bytes per second that throttled replicas may be written on this follower.";
     "highwater.broker.drained", Boolean, Some("false"), Valid::Any, Medium, PerBroker, Implemented,
         "Whether this broker is being drained: it leads only where nobody else can, and gets no new replicas.";
@@ -94,7 +94,7 @@ definitions! {
     "leader.imbalance.check.interval.seconds", Long, Some("300"), Valid::AtLeast(1), High, ReadOnly, Implemented,
         "The frequency with which the partition rebalance check is triggered by the controller.";
     "leader.replication.throttled.rate", Long, Some("9223372036854775807"),
-        Valid::AtLeast(0), Medium, ClusterWide, Accepted,
+        Valid::AtLeast(0), Medium, ClusterWide, Implemented,
         "The most bytes per second that throttled replicas may read from this leader.";
     "metadata.log.dir", String, None, Valid::Any, High, ReadOnly, Accepted,
         "This configuration determines where we put the metadata log.";
@@ -157,8 +157,8 @@ definitions! {
         "The socket receive buffer for network requests to the leader for replicating data.";
     "replica.socket.timeout.ms", Int, Some("30000"), Valid::Any, High, ReadOnly, Accepted,
         "The socket timeout for network requests.";
-    "replication.quota.window.num", Int, Some("11"), Valid::AtLeast(1), Low, ReadOnly, Accepted,
+    "replication.quota.window.num", Int, Some("11"), Valid::AtLeast(1), Low, ReadOnly, Implemented,
         "The number of samples to retain in memory for replication quotas.";
-    "replication.quota.window.size.seconds", Int, Some("1"), Valid::AtLeast(1), Low, ReadOnly, Accepted,
+    "replication.quota.window.size.seconds", Int, Some("1"), Valid::AtLeast(1), Low, ReadOnly, Implemented,
         "The time span of each sample for replication quotas.";
 }

@@ -30,7 +30,7 @@ definitions! {
     "flush.ms", Long, Some("9223372036854775807"), Valid::AtLeast(0), Medium, ClusterWide, Implemented,
         "The time after which the log is flushed to the disk.";
     "follower.replication.throttled.replicas", List, Some(""),
-        Valid::ThrottledReplicas, Medium, ClusterWide, Accepted,
+        Valid::ThrottledReplicas, Medium, ClusterWide, Implemented,
         "A list of replicas for which log replication should be throttled on the follower side.";
     "highwater.acks.durable", Boolean, Some("false"), Valid::Any, Medium, ClusterWide, Implemented,
         "Whether a produce request with acks=all is answered only after its records were flushed to the \
@@ -38,7 +38,7 @@ definitions! {
     "index.interval.bytes", Int, Some("4096"), Valid::AtLeast(0), Medium, ClusterWide, Implemented,
         "The number of bytes of the log between two entries of its offset index.";
     "leader.replication.throttled.replicas", List, Some(""),
-        Valid::ThrottledReplicas, Medium, ClusterWide, Accepted,
+        Valid::ThrottledReplicas, Medium, ClusterWide, Implemented,
         "A list of replicas for which log replication should be throttled on the leader side.";
     "local.retention.bytes", Long, Some("-2"), Valid::AtLeast(-2), Medium, ClusterWide, Accepted,
         "The maximum size of local log segments that can grow for a partition before it deletes the old \
