@@ -4,7 +4,8 @@ use bytes::Bytes;
 use highwater_core::ids::BrokerId;
 use highwater_core::transport::{
     Class, FORMATS, FRAME_HEADER_BYTES_MAX, FRAME_LENGTH_BYTES, FRAME_PARTS_MAX, Format, FormatRange, Frame,
-    FrameError, FrameKind, HELLO_BYTES_MAX, Hello, HelloAnswer, HelloError, Notice, PeerIdentity, Refusal,
+    FrameError, FrameKind, HELLO_BYTES_MAX, Hello, HelloAnswer, HelloError, Notice, PeerAddress,
+    PeerIdentity, Refusal,
 };
 use proptest::prelude::*;
 
@@ -59,11 +60,16 @@ fn hellos_of_released_versions() {
         from: identity(),
         to: BrokerId(7),
         class: Class::Bulk,
+        address: None,
     };
     assert_eq!(hex(&hello.encode()), format!("485750310029 0101 01026331 06{aa}{bb} 0e 01").replace(' ', ""));
-    let blank = Hello { cluster_id: None, class: Class::Control, ..hello };
+    let blank = Hello { cluster_id: None, class: Class::Control, ..hello.clone() };
     assert_eq!(hex(&blank.encode()), format!("485750310026 0101 00 06{aa}{bb} 0e 00").replace(' ', ""));
-    for hello in [hello, blank] {
+    let address = Some(PeerAddress { host: "h".to_owned(), port: 300 });
+    let placed = Hello { address, ..hello.clone() };
+    let bytes = format!("48575031002d 0101 01026331 06{aa}{bb} 0e 01 0168 ac02").replace(' ', "");
+    assert_eq!(hex(&placed.encode()), bytes);
+    for hello in [hello, blank, placed] {
         let bytes = hello.encode();
         assert_eq!(Hello::decode(&bytes), Ok(Some((hello, bytes.len()))));
     }
@@ -150,6 +156,7 @@ fn a_hello_is_awaited_only_while_it_may_be_one() {
         from: identity(),
         to: BrokerId(7),
         class: Class::Control,
+        address: None,
     };
     let bytes = hello.encode();
     for cut in 0..bytes.len() {

@@ -42,7 +42,7 @@ impl Node {
     fn start(net: &Arc<PeerNet>, id: i32, incarnation: u8) -> Self {
         let identity =
             PeerIdentity { id: BrokerId(id), incarnation: [incarnation; 16], directory_id: [id as u8; 16] };
-        let local = LocalPeer { identity, cluster_id: None };
+        let local = LocalPeer { identity, cluster_id: None, address: None };
         let peers = Peers::open(net.open(), local, Handle::current(), Handle::current(), 0);
         let ear = Arc::new(Ear::default());
         peers.handle(FrameKind::Quorum, Arc::downgrade(&ear) as Weak<dyn FrameHandler>);

@@ -65,7 +65,7 @@ async fn run(node: u8, incarnation: u8, trace: Arc<Mutex<Trace>>) {
         PeerIdentity { id: BrokerId(node.into()), incarnation: [incarnation; 16], directory_id: [node; 16] };
     let runtime = tokio::runtime::Handle::current();
     let parts = PeerParts {
-        local: LocalPeer { identity, cluster_id: Some("c".to_owned()) },
+        local: LocalPeer { identity, cluster_id: Some("c".to_owned()), address: None },
         handler: Arc::downgrade(&ear) as Weak<dyn PeerHandler>,
         control: runtime.clone(),
         bulk: runtime,

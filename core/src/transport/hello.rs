@@ -9,7 +9,7 @@
 //!
 //! Fields are only added at the end: whoever does not know them passes over the rest.
 
-use super::{Class, FORMATS, Format, FormatRange, PeerIdentity};
+use super::{Class, FORMATS, Format, FormatRange, PeerAddress, PeerIdentity};
 use crate::guard;
 use crate::ids::BrokerId;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -25,6 +25,8 @@ const PREFIX_BYTES: usize = 6;
 pub const HELLO_BYTES_MAX: usize = 1 << 10;
 /// The longest cluster id; Kafka's have 22 characters.
 pub const CLUSTER_ID_BYTES_MAX: usize = 128;
+/// The longest host name that a hello tells; DNS has none longer.
+const HOST_BYTES_MAX: usize = 255;
 
 /// What the side that connects says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +41,10 @@ pub struct Hello {
     pub to: BrokerId,
     /// What the connection is for.
     pub class: Class,
+    /// Where it listens itself, if it says so: whoever knows another address of it need not wait there. Stands behind
+    /// the other fields, where releases without it see nothing.
+    #[serde(skip)]
+    pub address: Option<PeerAddress>,
 }
 
 /// What the side that was connected to answers.
@@ -151,32 +157,48 @@ pub fn hello_bytes(bytes: &[u8]) -> Result<Option<usize>, HelloError> {
 }
 
 fn encode(message: &impl Serialize) -> Bytes {
-    let fields = postcard::to_allocvec(message).expect("a vector takes any length");
+    enclose(&fields(message))
+}
+
+fn fields(message: &impl Serialize) -> Vec<u8> {
+    postcard::to_allocvec(message).expect("a vector takes any length")
+}
+
+fn enclose(fields: &[u8]) -> Bytes {
     let mut bytes = BytesMut::with_capacity(PREFIX_BYTES + fields.len());
     bytes.put_slice(&MAGIC);
-    bytes.put_u16(u16::try_from(fields.len()).expect("its only long field is bounded"));
-    bytes.put_slice(&fields);
+    bytes.put_u16(u16::try_from(fields.len()).expect("its long fields are bounded"));
+    bytes.put_slice(fields);
     bytes.freeze()
 }
 
-/// The message at the front of `bytes` and how many of them it takes; `None` while it is not whole.
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<(T, usize)>, HelloError> {
+/// A message, what a later release added behind it, and how many bytes both take.
+type Decoded<'a, T> = (T, &'a [u8], usize);
+
+/// The message at the front of `bytes`; `None` while it is not whole.
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<Decoded<'_, T>>, HelloError> {
     let Some(whole) = hello_bytes(bytes)? else { return Ok(None) };
     let Some(fields) = bytes.get(PREFIX_BYTES..whole) else { return Ok(None) };
     // What a later release added at the end is left over.
-    let (message, _later) = postcard::take_from_bytes(fields).map_err(|_| HelloError::Malformed)?;
-    Ok(Some((message, whole)))
+    let (message, later) = postcard::take_from_bytes(fields).map_err(|_| HelloError::Malformed)?;
+    Ok(Some((message, later, whole)))
 }
 
 impl Hello {
     /// As bytes.
     pub fn encode(&self) -> Bytes {
-        encode(self)
+        let mut fields = fields(self);
+        if let Some(address) = self.address.as_ref().filter(|address| address.host.len() <= HOST_BYTES_MAX) {
+            fields.extend(self::fields(address));
+        }
+        enclose(&fields)
     }
 
     /// The hello at the front of `bytes` and how many of them it takes; `None` while it is not whole.
     pub fn decode(bytes: &[u8]) -> Result<Option<(Self, usize)>, HelloError> {
-        decode(bytes)
+        let Some((hello, later, whole)) = decode::<Self>(bytes)? else { return Ok(None) };
+        let address = postcard::take_from_bytes(later).ok().map(|(address, _)| address);
+        Ok(Some((Self { address, ..hello }, whole)))
     }
 }
 
@@ -188,7 +210,7 @@ impl HelloAnswer {
 
     /// The answer at the front of `bytes` and how many of them it takes; `None` while it is not whole.
     pub fn decode(bytes: &[u8]) -> Result<Option<(Self, usize)>, HelloError> {
-        decode(bytes)
+        Ok(decode(bytes)?.map(|(answer, _, whole)| (answer, whole)))
     }
 }
 
@@ -208,12 +230,15 @@ pub struct LocalPeer {
     pub identity: PeerIdentity,
     /// Its cluster; `None` until it has joined one.
     pub cluster_id: Option<String>,
+    /// Where others reach it.
+    pub address: Option<PeerAddress>,
 }
 
 impl LocalPeer {
     /// What this node says when it connects to `to`.
     pub fn hello(&self, to: BrokerId, class: Class) -> Hello {
-        Hello { formats: FORMATS, cluster_id: self.cluster_id.clone(), from: self.identity, to, class }
+        let (cluster_id, address) = (self.cluster_id.clone(), self.address.clone());
+        Hello { formats: FORMATS, cluster_id, from: self.identity, to, class, address }
     }
 
     /// Judges a hello. `alive` is who of the same id is connected now.
@@ -302,7 +327,8 @@ mod tests {
     }
 
     fn local(id: i32, cluster: Option<&str>) -> LocalPeer {
-        LocalPeer { identity: identity(id, id as u8), cluster_id: cluster.map(str::to_owned) }
+        let cluster_id = cluster.map(str::to_owned);
+        LocalPeer { identity: identity(id, id as u8), cluster_id, address: None }
     }
 
     /// A build that speaks these formats; `Format::Next` stands for the release after this one.
@@ -352,7 +378,7 @@ mod tests {
         let listener = local(2, Some("here"));
         let hello = |cluster: Option<&str>, from: PeerIdentity, to: i32| Hello {
             from,
-            ..LocalPeer { identity: from, cluster_id: cluster.map(str::to_owned) }
+            ..LocalPeer { identity: from, cluster_id: cluster.map(str::to_owned), address: None }
                 .hello(BrokerId(to), Class::Control)
         };
         let alive = identity(1, 1);

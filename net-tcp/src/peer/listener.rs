@@ -55,7 +55,7 @@ impl<D: Dial> Shared<D> {
 
     /// Hears the hello and answers it.
     async fn meet<T: Stream>(
-        &self,
+        self: &Arc<Self>,
         mut stream: T,
         address: SocketAddr,
     ) -> Option<(T, Accepted, Class, Arc<SendQueue>)> {
@@ -90,7 +90,10 @@ impl<D: Dial> Shared<D> {
         };
         let answered = timeout(self.options.hello_max, handshake::answer(&mut stream, &answer)).await;
         match judged {
-            Ok(accepted) if matches!(answered, Ok(Ok(()))) => Some((stream, accepted, hello.class, queue)),
+            Ok(accepted) if matches!(answered, Ok(Ok(()))) => {
+                self.follow(&hello);
+                Some((stream, accepted, hello.class, queue))
+            }
             Ok(_) => {
                 lock(&self.roster).leave(hello.from.id, &queue);
                 None
@@ -99,6 +102,16 @@ impl<D: Dial> Shared<D> {
                 self.turn_away(stream, &hello, address, &refusal).await;
                 None
             }
+        }
+    }
+
+    /// A peer that is dialed calls from elsewhere: nothing waits for the old address any longer.
+    fn follow(self: &Arc<Self>, hello: &Hello) {
+        let Some(address) = &hello.address else { return };
+        let dialing = lock(&self.roster).follow(hello.from.id, address);
+        if let Some(dialing) = dialing {
+            tracing::info!("node {} has moved to {address}", hello.from.id);
+            self.dial_both(&dialing);
         }
     }
 

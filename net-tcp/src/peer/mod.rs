@@ -167,10 +167,9 @@ impl<D: Dial> PeerTransport for TcpPeers<D> {
         if peer == self.shared.id {
             return;
         }
-        let Some(dialing) = lock(&self.shared.roster).set_address(peer, address) else { return };
-        for class in Class::ALL {
-            let (shared, dialing) = (self.shared.clone(), dialing.clone());
-            self.shared.runtime(class).spawn(async move { shared.keep_dialing(dialing, class).await });
+        let dialing = lock(&self.shared.roster).set_address(peer, address);
+        if let Some(dialing) = dialing {
+            self.shared.dial_both(&dialing);
         }
     }
 
@@ -200,6 +199,14 @@ impl<D: Dial> Shared<D> {
         match class {
             Class::Control => &self.control,
             Class::Bulk => &self.bulk,
+        }
+    }
+
+    /// Keeps both connections to an address.
+    fn dial_both(self: &Arc<Self>, dialing: &Dialing) {
+        for class in Class::ALL {
+            let (shared, dialing) = (self.clone(), dialing.clone());
+            self.runtime(class).spawn(async move { shared.keep_dialing(dialing, class).await });
         }
     }
 

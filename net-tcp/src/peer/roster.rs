@@ -83,6 +83,16 @@ impl Roster {
         Some(dialing)
     }
 
+    /// A peer says where it is; what is to be dialed, if it was looked for elsewhere. One that nobody looks for is left
+    /// alone.
+    pub(super) fn follow(&mut self, id: BrokerId, address: &PeerAddress) -> Option<Dialing> {
+        let dialed = self.peers.get(&id)?.dialing.as_ref()?;
+        if dialed.address == *address {
+            return None;
+        }
+        self.set_address(id, Some(address.clone()))
+    }
+
     /// Begins an attempt to connect: from now on frames wait for its outcome. None if the address is void.
     pub(super) fn begin_dial(
         &mut self,

@@ -10,7 +10,7 @@ use highwater_core::transport::{
 use highwater_net_tcp::client::{Dial, TcpDial};
 use highwater_net_tcp::peer::{PeerCounters, PeerCountersSnapshot, PeerOptions, PeerParts, TcpPeers};
 use highwater_net_tcp::{Listen, SocketOptions, TcpListen};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, Weak};
@@ -100,8 +100,10 @@ impl NodePlan {
         let ear = Arc::new(Ear(sender));
         let counters = Arc::new(PeerCounters::default());
         let identity = self.identity();
+        let address = PeerAddress { host: bound.ip().to_string(), port: bound.port() };
+        let cluster_id = self.cluster_id.map(str::to_owned);
         let parts = PeerParts {
-            local: LocalPeer { identity, cluster_id: self.cluster_id.map(str::to_owned) },
+            local: LocalPeer { identity, cluster_id, address: Some(address.clone()) },
             handler: Arc::downgrade(&ear) as Weak<dyn PeerHandler>,
             control: Handle::current(),
             bulk: Handle::current(),
@@ -110,7 +112,6 @@ impl NodePlan {
             counters: counters.clone(),
         };
         let peers = TcpPeers::start(parts, dial, Some(listener));
-        let address = PeerAddress { host: bound.ip().to_string(), port: bound.port() };
         Node { id: identity.id, identity, address, peers, counters, heard, _ear: ear }
     }
 }
@@ -195,6 +196,7 @@ pub fn payload(parts: Vec<Bytes>) -> Frame {
 /// A network in memory, by port. Streams carry 64 KiB at a time.
 #[derive(Clone, Default)]
 pub struct MemoryNet {
+    silent: Arc<Mutex<BTreeSet<u16>>>,
     listeners: Arc<Mutex<BTreeMap<u16, mpsc::UnboundedSender<DuplexStream>>>>,
 }
 
@@ -204,6 +206,12 @@ pub struct MemoryListen {
 }
 
 impl MemoryNet {
+    /// From now on nothing answers at this port, not even a refusal.
+    pub fn silence(&self, port: u16) -> PeerAddress {
+        self.silent.lock().unwrap().insert(port);
+        PeerAddress { host: address(port).ip().to_string(), port }
+    }
+
     pub fn listen(&self, port: u16) -> (MemoryListen, SocketAddr) {
         let (sender, incoming) = mpsc::unbounded_channel();
         self.listeners.lock().unwrap().insert(port, sender);
@@ -219,6 +227,9 @@ impl Dial for MemoryNet {
     type Stream = DuplexStream;
 
     async fn dial(&self, _host: &str, port: u16) -> io::Result<DuplexStream> {
+        if self.silent.lock().unwrap().contains(&port) {
+            std::future::pending::<()>().await;
+        }
         let (ours, theirs) = tokio::io::duplex(64 << 10);
         let listener = self.listeners.lock().unwrap().get(&port).cloned();
         let listener = listener.ok_or(io::ErrorKind::ConnectionRefused)?;
@@ -255,7 +266,7 @@ impl Caller {
     /// Connects and says the hello of `plan`'s node; what is answered.
     pub async fn hello(node: &Node, plan: &NodePlan, class: Class) -> (Self, HelloAnswer) {
         let cluster_id = plan.cluster_id.map(str::to_owned);
-        let hello = LocalPeer { identity: plan.identity(), cluster_id }.hello(node.id, class);
+        let hello = LocalPeer { identity: plan.identity(), cluster_id, address: None }.hello(node.id, class);
         Self::say_hello(node, &hello).await
     }
 

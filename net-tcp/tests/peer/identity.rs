@@ -91,7 +91,7 @@ async fn the_next_life_of_a_node_takes_the_place_of_the_one_before() {
 /// The hello of a release after this one.
 fn hello_of(formats: FormatRange, to: BrokerId) -> Hello {
     let identity = PeerIdentity { id: BrokerId(2), incarnation: [1; 16], directory_id: [2; 16] };
-    let local = LocalPeer { identity, cluster_id: Some("cluster".to_owned()) };
+    let local = LocalPeer { identity, cluster_id: Some("cluster".to_owned()), address: None };
     Hello { formats, ..local.hello(to, Class::Control) }
 }
 

@@ -4,6 +4,7 @@ use crate::common::{Heard, MemoryNet, frame, pair, payload, plan};
 use bytes::Bytes;
 use highwater_core::ids::BrokerId;
 use highwater_core::transport::{Class, LinkEvent, SendError};
+use std::time::Duration;
 
 #[tokio::test]
 async fn frames_arrive_whole_and_say_who_sent_them() {
@@ -102,6 +103,52 @@ async fn a_node_moves() {
     one.counts_until("connected at the new place", |counts| counts.links_dialed == 4).await;
     one.send(&two, Class::Bulk, payload(Vec::new())).expect("they are connected");
     assert_eq!(two.hears_frame().await.2, payload(Vec::new()));
+}
+
+/// Attempts that nothing answers last for ever here.
+fn patient(id: i32) -> crate::common::NodePlan {
+    let mut plan = plan(id);
+    plan.options.connect_max = Duration::from_secs(3600);
+    plan
+}
+
+#[tokio::test]
+async fn a_silent_address_is_given_up_as_soon_as_there_is_another() {
+    let net = MemoryNet::default();
+    let start = |id: i32| {
+        let (listener, bound) = net.listen(9000 + id as u16);
+        patient(id).start_on(net.clone(), listener, bound)
+    };
+    let (mut one, mut two) = (start(1), start(2));
+    one.peers.set_address(two.id, Some(net.silence(7000)));
+    while one.send(&two, Class::Control, frame("lost")) != Ok(()) {
+        tokio::task::yield_now().await; // until the attempt has begun
+    }
+    one.knows(&two);
+    one.hears_link(two.id, LinkEvent::Up).await;
+    one.counts_until("what waited at the old address is lost", |counts| counts.frames_lost == 1).await;
+    one.counts_until("both stand", |counts| counts.links_dialed == 2).await;
+    one.send(&two, Class::Control, frame("found")).expect("they are connected");
+    assert_eq!(two.hears_frame().await.2, frame("found"));
+}
+
+#[tokio::test]
+async fn a_node_that_calls_from_elsewhere_is_called_there() {
+    let net = MemoryNet::default();
+    let start = |id: i32| {
+        let (listener, bound) = net.listen(9000 + id as u16);
+        patient(id).start_on(net.clone(), listener, bound)
+    };
+    let (mut one, mut two) = (start(1), start(2));
+    one.peers.set_address(two.id, Some(net.silence(7000)));
+    two.knows(&one);
+    two.counts_until("both sides have connected", |counts| counts.links_open() == 4).await;
+    for class in Class::ALL {
+        one.send(&two, class, frame("there you are")).expect("they are connected");
+        assert_eq!(two.hears_frame().await.2, frame("there you are"));
+    }
+    one.hears_link(two.id, LinkEvent::Up).await;
+    assert_eq!(one.counts().links_dialed, 2, "at its new place, each class once");
 }
 
 #[tokio::test]

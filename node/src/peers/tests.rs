@@ -32,7 +32,7 @@ fn peer(id: i32) -> PeerIdentity {
 }
 
 fn open() -> Arc<Peers> {
-    let local = LocalPeer { identity: peer(1), cluster_id: None };
+    let local = LocalPeer { identity: peer(1), cluster_id: None, address: None };
     let runtime = Handle::current();
     Peers::open(alone(), local, runtime.clone(), runtime, 0)
 }
@@ -100,7 +100,7 @@ impl PeerTransport for Places {
 async fn the_configuration_knows_better_than_old_metadata_and_news_better_than_both() {
     let places = Arc::new(Places::default());
     let transport = places.clone();
-    let local = LocalPeer { identity: peer(1), cluster_id: None };
+    let local = LocalPeer { identity: peer(1), cluster_id: None, address: None };
     let runtime = Handle::current();
     let peers = Peers::open(Box::new(move |_| transport), local, runtime.clone(), runtime, 0);
     let at = |host: &str| PeerAddress { host: host.to_owned(), port: 1 };

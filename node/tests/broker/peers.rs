@@ -16,7 +16,8 @@ fn connect(broker: &Broker) -> TcpStream {
 /// What node 2 of this cluster says to node 1.
 fn hello(cluster_id: &str) -> Hello {
     let identity = PeerIdentity { id: BrokerId(2), incarnation: [7; 16], directory_id: [8; 16] };
-    LocalPeer { identity, cluster_id: Some(cluster_id.to_owned()) }.hello(BrokerId(1), Class::Control)
+    let cluster_id = Some(cluster_id.to_owned());
+    LocalPeer { identity, cluster_id, address: None }.hello(BrokerId(1), Class::Control)
 }
 
 /// Says hello and hears the answer. The connection lasts as long as the stream.
