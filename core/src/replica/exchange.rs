@@ -121,6 +121,8 @@ pub enum Input {
     },
     /// The topic's configuration changed.
     Configure(Settings),
+    /// Which replicas' brokers are fenced or about to stop now, as far as is committed.
+    Inactive(Vec<BrokerId>),
     /// The topic was deleted, or the partition moved away. Nothing comes after this.
     Delete,
 }

@@ -86,6 +86,8 @@ pub(super) struct Isr {
     /// Committed, and everybody who was proposed at this registration.
     maximal: Vec<BrokerId>,
     pub(super) followers: BTreeMap<BrokerId, Progress>,
+    /// Whom the controller would not let in (KIP-841): they may have caught up, and go on fetching until they are gone.
+    pub(super) inactive: Vec<BrokerId>,
     led_since: Instant,
     /// Nothing is proposed before.
     resume_at: Option<Instant>,
@@ -109,6 +111,7 @@ impl Isr {
             members: isr,
             proposal: None,
             followers: BTreeMap::new(),
+            inactive: Vec::new(),
             led_since: now,
             resume_at: None,
         }
@@ -251,12 +254,13 @@ impl Isr {
         self.candidates(leader).filter(is_due).map(|(broker, _)| broker)
     }
 
-    /// Who is outside of the ISR and could be inside.
+    /// Who is active, outside of the ISR, and could be inside.
     fn candidates<'a>(
         &'a self,
         leader: &'a LeaderEnds,
     ) -> impl Iterator<Item = (BrokerId, &'a Progress)> + 'a {
-        let outside = self.followers.iter().filter(|(broker, _)| !self.members.contains(broker));
+        let is_outside = |broker| !self.members.contains(broker) && !self.inactive.contains(broker);
+        let outside = self.followers.iter().filter(move |(broker, _)| is_outside(broker));
         outside.filter_map(|(broker, progress)| {
             (progress.end >= leader.high_watermark
                 && guard!(IsrGrowthEpochStart, progress.end >= leader.epoch_start))
@@ -397,4 +401,32 @@ pub(super) struct LeaderEnds {
 /// Whether a follower's fetch is of the epoch that the leader is in.
 pub(super) fn is_of_epoch(named: LeaderEpoch, leader_epoch: LeaderEpoch) -> bool {
     guard!(FollowerFetchEpoch, named == leader_epoch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_that_is_about_to_stop_is_not_proposed_until_it_is_active_again() {
+        let now = Instant::ZERO;
+        let leadership = Leadership {
+            leader_epoch: LeaderEpoch(1),
+            partition_epoch: PartitionEpoch(1),
+            replicas: vec![BrokerId(1), BrokerId(2), BrokerId(3)],
+            isr: vec![BrokerId(1)],
+        };
+        let mut isr = Isr::new(BrokerId(1), leadership, now);
+        let ends = LeaderEnds { end: Offset(5), high_watermark: Offset(5), epoch_start: Offset(0) };
+        let fetched = Fetched { broker_epoch: BrokerEpoch(7), end: Offset(5), log_start: Offset(0) };
+        let lag_max = Duration::from_secs(10);
+        isr.inactive = vec![BrokerId(2)];
+        isr.fetched(now, BrokerId(2), fetched, Offset(5));
+        assert_eq!(isr.propose(now, &ends, lag_max), None);
+        assert_eq!(isr.next_timeout(&ends, lag_max), None, "nothing is waited for");
+        isr.inactive = Vec::new();
+        let proposed = isr.propose(now, &ends, lag_max).expect("it has caught up");
+        let brokers: Vec<_> = proposed.isr.iter().map(|member| member.broker).collect();
+        assert_eq!(brokers, [BrokerId(1), BrokerId(2)]);
+    }
 }

@@ -595,6 +595,12 @@ impl Machine for Replica {
             Input::Retain { log_start } => self.advance_log_start(log_start, out),
             Input::Watch { token, beyond, isolation } => self.watch(token, beyond, isolation, out),
             Input::Forget { token } => self.forget(token),
+            Input::Inactive(brokers) => {
+                if let Role::Leader(leader) = &mut self.role {
+                    leader.isr.inactive = brokers;
+                }
+                self.propose_isr(now, out);
+            }
             Input::Configure(settings) => {
                 self.settings = settings;
                 if self.settings.acks_durable {
