@@ -89,6 +89,27 @@ pub enum PartitionChange {
         /// Which.
         partition: TopicPartition,
     },
+    /// It is throttled, and the quota is used up (KIP-73): nothing is asked until then. The others go on.
+    Throttled {
+        /// Which.
+        partition: TopicPartition,
+        /// From when on it may be asked for again.
+        until: Instant,
+    },
+}
+
+impl PartitionChange {
+    /// Which partition changed.
+    pub const fn partition(&self) -> TopicPartition {
+        match self {
+            Self::Follow { partition, .. }
+            | Self::Moved { partition, .. }
+            | Self::Unfollow { partition }
+            | Self::Busy { partition }
+            | Self::Failed { partition }
+            | Self::Throttled { partition, .. } => *partition,
+        }
+    }
 }
 
 /// What a fetcher asks for.
@@ -173,6 +194,11 @@ impl Fetcher {
         self.partitions.len()
     }
 
+    /// The partitions that are followed here.
+    pub fn followed(&self) -> impl Iterator<Item = TopicPartition> + '_ {
+        self.partitions.keys().copied()
+    }
+
     /// Where a partition stands, as far as is known here.
     pub fn position(&self, partition: TopicPartition) -> Option<FetchPosition> {
         self.partitions.get(&partition).map(|entry| entry.position)
@@ -235,6 +261,7 @@ impl Fetcher {
                 }
             }
             PartitionChange::Failed { partition } => self.pause(now, partition),
+            PartitionChange::Throttled { partition, until } => self.throttle(partition, until),
         }
     }
 
@@ -268,6 +295,20 @@ impl Fetcher {
             self.forgotten.insert(partition);
         }
         self.set_phase(partition, Phase::Paused(until));
+    }
+
+    fn throttle(&mut self, partition: TopicPartition, until: Instant) {
+        let Some(entry) = self.partitions.get(&partition) else { return };
+        match entry.phase {
+            Phase::Changed | Phase::Told => {
+                // the leader would go on sending what its session knows
+                self.forgotten.insert(partition);
+                self.set_phase(partition, Phase::Paused(until));
+            }
+            Phase::Paused(at) if at < until => self.set_phase(partition, Phase::Paused(until)),
+            // Where it stands will be told, and it is judged again then.
+            Phase::Paused(_) | Phase::Delivered | Phase::DeliveredLast | Phase::DeliveredUnknown => {}
+        }
     }
 
     fn reply(&mut self, now: Instant, reply: ReplicaFetchReply, out: &mut Outbox<FetcherEffect>) {
@@ -479,5 +520,82 @@ impl Machine for Fetcher {
         );
         let paused = self.partitions.values().filter(|entry| matches!(entry.phase, Phase::Paused(_)));
         assert_eq!(paused.count(), self.paused.len(), "each pause is listed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::PartitionAnswer;
+    use super::*;
+    use crate::ids::{Offset, PartitionIndex, TopicId};
+    use crate::time::Timestamp;
+
+    fn at(ms: u64) -> Now {
+        Now { mono: Instant::from_nanos(ms * 1_000_000), wall: Timestamp(0) }
+    }
+
+    fn partition(index: i32) -> TopicPartition {
+        TopicPartition { topic_id: TopicId([1; 16]), partition: PartitionIndex(index) }
+    }
+
+    fn position(offset: i64) -> FetchPosition {
+        FetchPosition {
+            leader_epoch: LeaderEpoch(1),
+            offset: Offset(offset),
+            safe_end: Offset(offset),
+            last_epoch: LeaderEpoch(1),
+            log_start: Offset(0),
+        }
+    }
+
+    /// What was sent, as the indexes that each fetch names and forgets.
+    fn sent(out: &mut Outbox<FetcherEffect>) -> Vec<(Vec<i32>, Vec<i32>)> {
+        let fetches = out.drain().filter_map(|effect| match effect {
+            FetcherEffect::Send(fetch) => Some(fetch),
+            FetcherEffect::Deliver { .. } => None,
+        });
+        let named = fetches.map(|fetch| {
+            let changed = fetch.changed.iter().map(|changed| changed.partition.partition.0).collect();
+            (changed, fetch.forgotten.iter().map(|partition| partition.partition.0).collect())
+        });
+        named.collect()
+    }
+
+    #[test]
+    fn a_throttled_partition_rests_and_the_others_go_on() {
+        let times =
+            FetcherConfig { response_max: Duration::from_secs(3), backoff_max: Duration::from_secs(1) };
+        let mut fetcher = Fetcher::new(times, BrokerEpoch(1), 0);
+        let mut out = Outbox::new();
+        let follow = |index| PartitionChange::Follow { partition: partition(index), position: position(0) };
+        fetcher.handle(at(0), FetcherInput::Changed(vec![follow(0), follow(1), follow(2)]), &mut out);
+        assert_eq!(sent(&mut out), [(vec![0, 1, 2], vec![])]);
+        let answer = PartitionAnswer {
+            partition: partition(0),
+            leader_epoch: LeaderEpoch(1),
+            offset: Offset(0),
+            last_epoch: LeaderEpoch(1),
+            outcome: FetchOutcome::Data { high_watermark: Offset(50), log_start: Offset(0), bytes: 1000 },
+        };
+        let body = ReplicaFetchBody::Answers(vec![answer]);
+        let reply = ReplicaFetchReply { broker_epoch: BrokerEpoch(2), session: 1, sequence: 0, body };
+        fetcher.handle(at(10), FetcherInput::Reply(reply), &mut out);
+        assert_eq!(sent(&mut out), []);
+        // Its bytes were too many: it rests, and so does 1, which the leader would serve otherwise. 2 is in sync.
+        let until =
+            |index, ms| PartitionChange::Throttled { partition: partition(index), until: at(ms).mono };
+        let moved = PartitionChange::Moved { partition: partition(0), position: position(10) };
+        fetcher.handle(at(10), FetcherInput::Changed(vec![moved, until(0, 505), until(1, 500)]), &mut out);
+        assert_eq!(sent(&mut out), [(vec![], vec![0, 1])]);
+        let moved = PartitionChange::Moved { partition: partition(2), position: position(5) };
+        fetcher.handle(at(20), FetcherInput::Changed(vec![moved]), &mut out);
+        assert_eq!(sent(&mut out), [(vec![2], vec![])]);
+        assert_eq!(fetcher.next_timeout(), Some(at(500).mono));
+        fetcher.handle(at(400), FetcherInput::Changed(vec![until(1, 600)]), &mut out);
+        fetcher.handle_timeout(at(505), &mut out);
+        assert_eq!(sent(&mut out), [(vec![0], vec![])], "from where it stands");
+        fetcher.handle_timeout(at(600), &mut out);
+        assert_eq!(sent(&mut out), [(vec![1], vec![])]);
+        fetcher.assert_invariants();
     }
 }

@@ -5,6 +5,7 @@
 //! ```text
 //!  begin(fetch) --> positions that moved: Input::FollowerFetched at each partition
 //!  take_dirty   --> read each: has news? then answer, else watch it (Input::WatchReplica), and wake on the watch
+//!  hold         --> over a quota, or not in memory: read again later, and not before
 //!  is_due       --> records at once, a mere high watermark after a moment, nothing at all after the longest wait
 //! ```
 //!
@@ -60,6 +61,9 @@ pub struct ReplicaSession {
     /// What the follower vouches for where that is less than its log end (`highwater.acks.durable`).
     vouched: BTreeMap<TopicPartition, Offset>,
     waiting: Option<Waiting>,
+    /// Partitions that are over a quota, and from when on they may be read again.
+    held: Vec<Slot>,
+    held_until: Option<Instant>,
     /// Watches to be removed.
     released: Vec<Slot>,
 }
@@ -76,6 +80,8 @@ impl ReplicaSession {
             set: FetchSet::default(),
             vouched: BTreeMap::new(),
             waiting: None,
+            held: Vec::new(),
+            held_until: None,
             released: Vec::new(),
         }
     }
@@ -117,6 +123,7 @@ impl ReplicaSession {
             self.released.extend(self.set.armed().map(|(slot, _)| slot));
             self.set = FetchSet::default();
             self.vouched.clear();
+            self.held.clear();
             (self.broker_epoch, self.session) = life;
         } else if life < known {
             return Err(SessionRefusal::Stale);
@@ -147,6 +154,7 @@ impl ReplicaSession {
     fn forget(&mut self, partition: TopicPartition) {
         let slot = self.set.forget(&TopicKey::Id(partition.topic_id), partition.partition);
         self.vouched.remove(&partition);
+        self.held.retain(|held| Some(*held) != slot);
         self.released.extend(slot);
     }
 
@@ -167,6 +175,25 @@ impl ReplicaSession {
         }
     }
 
+    /// A partition has more, which the follower is not to have before `until` (KIP-73). It is looked at again then; its
+    /// offsets are told meanwhile.
+    pub fn hold(&mut self, slot: Slot, until: Instant) {
+        if self.set.arm(slot) {
+            self.held.push(slot);
+        }
+        self.held_until = Some(self.held_until.map_or(until, |at| at.min(until)));
+    }
+
+    /// Lets go of what was held for long enough.
+    pub fn release_held(&mut self, now: Instant) {
+        if self.held_until.is_some_and(|until| until <= now) {
+            self.held_until = None;
+            for slot in std::mem::take(&mut self.held) {
+                self.set.wake(slot);
+            }
+        }
+    }
+
     /// The partitions worth reading, those fed longest ago first.
     pub fn take_dirty(&mut self) -> Vec<(Slot, TopicPartition, FetchPosition)> {
         let dirty = self.set.take_dirty().into_iter();
@@ -180,7 +207,7 @@ impl ReplicaSession {
         named.collect()
     }
 
-    /// Makes what was read and had only offsets to tell worth reading again: a reply is about to leave.
+    /// Makes what was read and not answered worth reading again: a reply is about to leave, or had no room for it.
     pub fn retake(&mut self) {
         self.set.restart();
     }
@@ -209,14 +236,19 @@ impl ReplicaSession {
 
     /// Whether the waiting fetch is to be replied to even without records.
     pub fn is_due(&self, now: Instant) -> bool {
-        self.next_timeout().is_some_and(|at| at <= now)
+        self.reply_at().is_some_and(|at| at <= now)
     }
 
-    /// When the waiting fetch is to be replied to even without records.
-    pub fn next_timeout(&self) -> Option<Instant> {
+    fn reply_at(&self) -> Option<Instant> {
         let waiting = self.waiting?;
         let offsets = waiting.offsets_since.map(|since| since + self.config.offsets_linger);
         Some(offsets.map_or(waiting.until, |at| at.min(waiting.until)))
+    }
+
+    /// When the waiting fetch is to be replied to even without records, or when something held may be read.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        let reply_at = self.reply_at()?;
+        Some(self.held_until.map_or(reply_at, |until| until.min(reply_at)))
     }
 
     /// Whether an answer has something that the follower was not told. Notes it as told.
@@ -306,5 +338,60 @@ mod tests {
             let (_, _, position) = session.take_dirty()[0];
             assert_eq!((position.offset, position.safe_end), (Offset(10), Offset(safe_end)));
         }
+    }
+
+    #[test]
+    fn what_is_held_is_read_again_in_time_and_keeps_no_other_waiting() {
+        let ms = |ms: u64| Instant::from_nanos(ms * 1_000_000);
+        let mut session = ReplicaSession::new(SessionConfig {
+            wait_max: Duration::from_millis(500),
+            offsets_linger: Duration::from_millis(5),
+            partition_bytes_max: 1 << 20,
+        });
+        let partition =
+            |index| TopicPartition { topic_id: TopicId([1; 16]), partition: PartitionIndex(index) };
+        let position = FetchPosition {
+            leader_epoch: LeaderEpoch(1),
+            offset: Offset(10),
+            safe_end: Offset(10),
+            last_epoch: LeaderEpoch(1),
+            log_start: Offset(0),
+        };
+        let fetch = |sequence, named: &[i32]| ReplicaFetch {
+            broker_epoch: BrokerEpoch(1),
+            session: 1,
+            sequence,
+            changed: named
+                .iter()
+                .map(|index| PartitionFetch { partition: partition(*index), position })
+                .collect(),
+            forgotten: Vec::new(),
+        };
+        let answer = |index, bytes| PartitionAnswer {
+            partition: partition(index),
+            leader_epoch: LeaderEpoch(1),
+            offset: Offset(10),
+            last_epoch: LeaderEpoch(1),
+            outcome: FetchOutcome::Data { high_watermark: Offset(9), log_start: Offset(0), bytes },
+        };
+        session.begin(ms(0), &fetch(0, &[0, 1])).unwrap();
+        let taken = session.take_dirty();
+        let slot = |index| taken.iter().find(|(_, of, _)| *of == partition(index)).expect("it was taken").0;
+        session.hold(slot(0), ms(200));
+        assert!(session.answer(slot(0), &answer(0, 0), false), "its high watermark is news");
+        assert!(session.answer(slot(1), &answer(1, 100), false));
+        session.replied();
+        assert_eq!(session.next_timeout(), None, "nobody waits");
+        session.begin(ms(10), &fetch(1, &[1])).unwrap();
+        session.release_held(ms(10));
+        let again: Vec<_> = session.take_dirty().iter().map(|(_, of, _)| *of).collect();
+        assert_eq!(again, [partition(1)], "the other one goes on");
+        assert_eq!(session.next_timeout(), Some(ms(200)));
+        assert!(!session.is_due(ms(200)), "that is no reason to reply");
+        session.release_held(ms(200));
+        let again: Vec<_> = session.take_dirty().iter().map(|(_, of, _)| *of).collect();
+        assert_eq!(again, [partition(0)]);
+        assert_eq!(session.next_timeout(), Some(ms(510)));
+        session.assert_invariants();
     }
 }
