@@ -90,7 +90,6 @@ impl Worker for Housekeeper {
 impl State {
     fn turn(&mut self, node: &Node) -> Duration {
         let config = node.broker_config();
-        let millis = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0).max(1));
         let now = node.clock().mono();
         let initial = millis(config.log_initial_task_delay_ms);
         let retention_interval = millis(config.log_retention_check_interval_ms);
@@ -168,14 +167,16 @@ impl State {
         }
     }
 
-    /// Removes the directories of deleted topics, after a delay in which whoever still reads them finishes.
+    /// Removes the directories of deleted replicas, after the broker's `file.delete.delay.ms` (as in Kafka not the
+    /// topic's own, which may be gone): a time a delay in which whoever still reads them finishes.
     fn remove_deleted(&mut self, node: &Node, now: Instant) {
+        let delay = millis(node.broker_config().log_delete_delay_ms);
         match node.data_dir().deleted() {
             Ok(dirs) => {
                 self.doomed.retain(|(_, dir)| dirs.contains(dir));
                 for dir in dirs {
                     if !self.doomed.iter().any(|(_, known)| *known == dir) {
-                        self.doomed.push((now + Node::deleted_delay(), dir));
+                        self.doomed.push((now + delay, dir));
                     }
                 }
             }
@@ -187,6 +188,10 @@ impl State {
             }
         }
     }
+}
+
+fn millis(ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0).max(1))
 }
 
 fn write_points(node: &Node) -> bool {

@@ -18,6 +18,7 @@ pub mod features;
 pub mod flusher;
 pub mod housekeeping;
 pub mod jobs;
+mod listing;
 pub mod log;
 pub mod meta_store;
 pub mod node;

@@ -233,6 +233,7 @@ impl Node {
             config,
         });
         node.shell.replication.attach(node.me.clone());
+        node.shell.replication.configure(&node.broker_config());
         node.membership.carry_isr_changes();
         if node.is_present(&node.image()) {
             node.open_partitions()?;
@@ -248,10 +249,12 @@ impl Node {
     fn start_workers(&self, control: &tokio::runtime::Handle) {
         let shell = &self.shell;
         let housekeeper = Arc::new(Housekeeper::new(self.me.clone()));
+        let cold = self.replication().cold_reads();
         let running = [
             background::start("hw-flusher", shell.flusher.clone(), shell.flusher.bell()),
             background::start("hw-jobs", shell.jobs.clone(), shell.jobs.bell()),
             background::start("hw-housekeeper", housekeeper, shell.rolled.bell()),
+            background::start("hw-cold-reads", cold.clone(), cold.bell()),
         ];
         let quorum = self.controller.start(&self.config.initial_controllers);
         let quorum_bell = quorum.bell().clone();
@@ -612,7 +615,8 @@ fn open_peers(
     let incarnation = incarnation(config);
     let directory_id = data_dir.directory_id().0;
     let identity = PeerIdentity { id: config.node_id, incarnation, directory_id };
-    let local = LocalPeer { identity, cluster_id: data_dir.cluster_id() };
+    let address = config.peer_address.clone();
+    let local = LocalPeer { identity, cluster_id: data_dir.cluster_id(), address };
     Peers::open(open, local, control.clone(), tokio::runtime::Handle::current(), random)
 }
 

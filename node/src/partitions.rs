@@ -1,6 +1,7 @@
 //! The node's partitions follow the metadata: opened, configured and deleted as records are committed.
 
 use crate::background;
+use crate::listing::Listing;
 use crate::log::LogError;
 use crate::meta_store::Put;
 use crate::node::Node;
@@ -10,21 +11,16 @@ use highwater_core::coordinator::CoordinatorShard;
 use highwater_core::coordinator::group::{DeletedTopic, GroupCoordinator};
 use highwater_core::ids::{BrokerId, TopicId, TopicPartition};
 use highwater_core::metadata::{
-    BrokerRegistration, Committed, ConfigResource, MetadataImage, PartitionState, Record, Topic,
+    BrokerRegistration, BrokerState, Committed, ConfigResource, MetadataImage, PartitionState, Record, Topic,
 };
 use highwater_core::replica::Leadership;
 use highwater_core::transport::PEER_LISTENER;
 use highwater_protocol::Uuid;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 /// The internal topic of the group coordinator.
 pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
-
-/// How long a deleted topic's files stay: Kafka's `file.delete.delay.ms`, which the topic's settings can no longer
-/// say.
-const DELETED_DELAY: Duration = Duration::from_secs(60);
 
 impl Node {
     /// Opens everything that the image says this broker holds, and sweeps away what it does not know.
@@ -67,19 +63,24 @@ impl Node {
 
     /// Directories whose topic is gone or has its replicas elsewhere, or which were being removed when the node stopped.
     fn sweep(&self, image: &MetadataImage) -> Result<(), LogError> {
+        let (mut elsewhere, mut gone) = (Listing::default(), Listing::default());
         for found in self.data_dir().logs()? {
             if found.topic == highwater_core::metadata::METADATA_TOPIC {
                 continue;
             }
             let Some(topic_id) = found.topic_id else { continue };
             let partition = image.partition(TopicPartition { topic_id, partition: found.partition });
-            let why = match partition {
+            match partition {
                 Some(state) if state.replicas.contains(&self.id()) => continue,
-                Some(_) => "its replicas are elsewhere now",
-                None => "its topic is gone",
-            };
-            tracing::warn!(topic = found.topic, partition = found.partition.0, "removing a stray log: {why}");
+                Some(_) => elsewhere.add(&found.topic, found.partition),
+                None => gone.add(&found.topic, found.partition),
+            }
             self.data_dir().delete_stray(&found)?;
+        }
+        for (strays, why) in [(elsewhere, "replicas were moved elsewhere"), (gone, "topics were deleted")] {
+            if !strays.is_empty() {
+                tracing::warn!("removing stray logs of {strays}: their {why} while this node was away");
+            }
         }
         for dir in self.data_dir().deleted()? {
             self.data_dir().remove_deleted(&dir)?;
@@ -140,12 +141,14 @@ impl Node {
         let _ = match state.leader {
             Some(leader) if leader == self.id() => {
                 roles.leads += 1;
-                partition.lead(Leadership {
+                let led = partition.lead(Leadership {
                     leader_epoch: state.leader_epoch,
                     partition_epoch: state.partition_epoch,
                     replicas: state.replicas.clone(),
                     isr: state.isr.clone(),
-                })
+                });
+                let inactive = inactive(&self.image(), state);
+                led.and_then(|()| if inactive.is_empty() { Ok(()) } else { partition.inactive(inactive) })
             }
             leader => {
                 match leader {
@@ -164,11 +167,12 @@ impl Node {
         id: TopicPartition,
         state: &PartitionState,
         roles: &mut RolesSum,
+        unwanted: &mut Listing,
     ) {
         let Some(topic) = image.topic_by_id(id.topic_id) else { return };
         if !state.replicas.contains(&self.id()) {
             if let Some(entry) = self.registry().remove(id) {
-                tracing::info!(topic = %topic.name, partition = id.partition.0, "the replica here is not wanted any more; its log is removed");
+                unwanted.add(&topic.name, id.partition);
                 self.remove_replica(&topic.name, id, entry);
                 self.ring_housekeeper();
             }
@@ -194,6 +198,7 @@ impl Node {
         let mut configured = BTreeSet::new();
         let mut are_quotas_changed = false;
         let mut is_registration_changed = false;
+        let mut is_activity_changed = false;
         for record in &committed.records {
             match record {
                 Record::Cluster { id } => self.join_cluster(id),
@@ -215,10 +220,14 @@ impl Node {
                 }
                 Record::ClientQuota { .. } => are_quotas_changed = true,
                 Record::RegisterBroker { id, registration } => {
+                    is_activity_changed = true;
                     is_registration_changed |= *id == self.id();
                     self.follow_voter(*id, registration);
                 }
-                Record::BrokerChange { id, .. } => is_registration_changed |= *id == self.id(),
+                Record::BrokerChange { id, .. } => {
+                    is_activity_changed = true;
+                    is_registration_changed |= *id == self.id();
+                }
                 _ => {}
             }
         }
@@ -230,6 +239,9 @@ impl Node {
         {
             self.halt(format!("the log directories cannot be listed: {error}"));
         }
+        if is_activity_changed {
+            self.tell_inactive(&committed.image);
+        }
         if is_registration_changed {
             self.replication().registered();
         }
@@ -239,6 +251,9 @@ impl Node {
         for id in configured {
             self.configure_topic(&committed.image, id);
         }
+        if are_settings_changed {
+            self.replication().configure(&self.broker_config());
+        }
         if are_quotas_changed || are_settings_changed {
             self.throttles().configure(&self.broker_config(), &committed.image);
         }
@@ -247,9 +262,23 @@ impl Node {
         self.forwarder().applied(committed.image.offset());
     }
 
+    /// Brokers were fenced, let in, or are about to stop: leaders propose none but the active for an ISR.
+    fn tell_inactive(&self, image: &MetadataImage) {
+        for partition in self.registry().all() {
+            if let Some(state) = image.partition(partition.id())
+                && state.leader == Some(self.id())
+                && state.replicas.len() > 1
+            {
+                // A broken cell leads nothing.
+                let _ = partition.inactive(inactive(image, state));
+            }
+        }
+    }
+
     /// Replicas come, go, and take other roles. What is deleted goes first: a new topic may have its name.
     fn change_roles(&self, before: &MetadataImage, image: &MetadataImage, changes: &RoleChanges) {
         let mut roles = RolesSum::default();
+        let mut unwanted = Listing::default();
         self.remove_topics(before, &changes.removed);
         for id in &changes.opened {
             if let Some(topic) = image.topic_by_id(*id) {
@@ -266,10 +295,11 @@ impl Node {
                 self.replication().isr_changed(&before.isr, &state.isr);
             }
             let mut unchanged = RolesSum::default();
-            let roles = if is_election { &mut roles } else { &mut unchanged };
-            self.change_role(image, *id, state, roles);
+            let told = if is_election { &mut roles } else { &mut unchanged };
+            self.change_role(image, *id, state, told, &mut unwanted);
         }
         roles.tell();
+        self.tell_removed(&unwanted, "their replicas are elsewhere now");
     }
 
     /// A broker has registered: if it votes, the voters' record follows its address.
@@ -291,10 +321,11 @@ impl Node {
     }
 
     fn remove_topics(&self, before: &MetadataImage, removed: &[TopicId]) {
-        let mut deleted = Vec::new();
+        let (mut deleted, mut gone) = (Vec::new(), Listing::default());
         for id in removed {
             let Some(topic) = before.topic_by_id(*id) else { continue };
             for (id, entry) in self.registry().remove_topic(&topic.name, *id) {
+                gone.add(&topic.name, id.partition);
                 self.remove_replica(&topic.name, id, entry);
             }
             deleted.push(DeletedTopic { name: topic.name.to_string(), topic_id: Uuid(id.0) });
@@ -302,6 +333,14 @@ impl Node {
         if !deleted.is_empty() {
             self.forget_offsets(&deleted);
             self.ring_housekeeper();
+        }
+        self.tell_removed(&gone, "their topics were deleted");
+    }
+
+    fn tell_removed(&self, partitions: &Listing, why: &str) {
+        if !partitions.is_empty() {
+            let delay_ms = self.broker_config().log_delete_delay_ms;
+            tracing::info!("the logs of {partitions} go in {delay_ms} ms: {why}");
         }
     }
 
@@ -326,11 +365,6 @@ impl Node {
             let request = crate::partition::GroupRequest::TopicsDeleted(deleted.to_vec());
             partition.coordinate(request, Box::new(|_| {}));
         }
-    }
-
-    /// How long deleted directories are kept.
-    pub(crate) const fn deleted_delay() -> Duration {
-        DELETED_DELAY
     }
 
     fn stored_snapshot(&self, id: TopicPartition) -> Option<Snapshot> {
@@ -375,6 +409,13 @@ impl Node {
         });
         first_error.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
+}
+
+/// The replicas whose brokers may not be in an ISR (KIP-841).
+fn inactive(image: &MetadataImage, state: &PartitionState) -> Vec<BrokerId> {
+    let is_active =
+        |id: &BrokerId| image.broker(*id).is_some_and(|broker| broker.state == BrokerState::Active);
+    state.replicas.iter().copied().filter(|id| !is_active(id)).collect()
 }
 
 /// What opening many partitions took.

@@ -126,6 +126,11 @@ impl Partition {
         delivered
     }
 
+    /// Takes which of the replicas' brokers are fenced or about to stop.
+    pub fn inactive(&self, brokers: Vec<BrokerId>) -> Result<(), CellBroken> {
+        self.step(|state, shell| state.input(shell.clock.now(), Input::Inactive(brokers)))
+    }
+
     /// Takes the controller's answer to a proposed ISR.
     pub fn isr_answered(
         &self,

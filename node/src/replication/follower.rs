@@ -1,5 +1,6 @@
 //! A fetcher's cell: the [`Fetcher`] of one leader, its task, and the delivery of what the leader answers.
 
+use super::throttle;
 use super::{Replication, lock, millis, rest};
 use crate::cell::CellLock;
 use crate::node::Node;
@@ -14,6 +15,7 @@ use highwater_core::replica::{
 };
 use highwater_core::time::Instant;
 use highwater_core::transport::{Class, Frame, FrameKind, LinkEvent};
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -23,11 +25,16 @@ use tokio::sync::Notify;
 /// leader's process must not be taken for its end too lightly: a new session names every partition.
 const RESPONSE_SLACK: Duration = Duration::from_secs(3);
 
+/// How much later than the others a throttled partition is asked for that was just given something: all have their turn.
+const FED_PAUSE: Duration = Duration::from_millis(5);
+
 struct Inner {
     machine: Fetcher,
     outbox: Outbox<FetcherEffect>,
     /// Until when the task sleeps.
     sleeps_until: Option<Instant>,
+    /// Until when every throttled partition rests.
+    throttled_until: Instant,
 }
 
 /// All that is copied from one leader.
@@ -48,7 +55,8 @@ impl FetcherCell {
             backoff_max: millis(settings.replica_fetch_backoff_ms),
         };
         let machine = Fetcher::new(config, node.broker_epoch(), 0);
-        let inner = Inner { machine, outbox: Outbox::new(), sleeps_until: None };
+        let inner =
+            Inner { machine, outbox: Outbox::new(), sleeps_until: None, throttled_until: Instant::ZERO };
         Arc::new(Self {
             hub,
             leader,
@@ -99,7 +107,8 @@ impl FetcherCell {
 
     /// Hands in what was told and what time has brought; the next deadline.
     fn turn(&self, hub: &Replication) -> Option<Instant> {
-        let told = std::mem::take(&mut *lock(&self.told));
+        let mut told = std::mem::take(&mut *lock(&self.told));
+        self.throttle(hub, &mut told);
         if !told.is_empty() {
             self.input(hub, FetcherInput::Changed(told));
         }
@@ -182,7 +191,43 @@ impl FetcherCell {
                 }
             }
             if has_delivered {
+                self.throttle(hub, &mut outcomes);
                 self.hand_in(hub, FetcherInput::Changed(outcomes));
+            }
+        }
+    }
+
+    /// Counts what a throttled partition was given, in sync or not: the sum is to keep to the limit.
+    fn count_throttled(&self, hub: &Replication, partition: TopicPartition, bytes: usize) {
+        if hub.throttles.following.is_limited()
+            && hub.node().is_some_and(|node| throttle::is_follower_listed(&node, partition))
+        {
+            hub.throttles.following.record(hub.clock.mono(), bytes);
+        }
+    }
+
+    /// Lets throttled partitions that are out of sync rest once the quota is used up (KIP-73).
+    fn throttle(&self, hub: &Replication, changes: &mut Vec<PartitionChange>) {
+        let following = &hub.throttles.following;
+        if !following.is_limited() {
+            return;
+        }
+        let now = hub.clock.mono();
+        let (Err(until), Some(node)) = (following.admit(now, 0), hub.node()) else { return };
+        let changed: BTreeSet<_> = changes.iter().map(PartitionChange::partition).collect();
+        let mut followed = BTreeSet::new();
+        if let Ok(mut inner) = self.cell.lock()
+            && inner.throttled_until <= now
+        {
+            inner.throttled_until = until;
+            followed.extend(inner.machine.followed());
+        }
+        for partition in &followed | &changed {
+            if throttle::is_follower_listed(&node, partition)
+                && !throttle::is_in_sync(&node, partition, node.id())
+            {
+                let until = if changed.contains(&partition) { until + FED_PAUSE } else { until };
+                changes.push(PartitionChange::Throttled { partition, until });
             }
         }
     }
@@ -217,6 +262,7 @@ impl FetcherCell {
         if let ReplicatedOutcome::Data { batches, .. } = &outcome {
             let bytes: usize = batches.iter().map(batch::StampedBatch::size_bytes).sum();
             hub.counters.bytes_in.fetch_add(bytes as u64, Relaxed);
+            self.count_throttled(hub, partition, bytes);
         }
         let PartitionAnswer { leader_epoch, offset, last_epoch, .. } = *answer;
         let leader = self.leader;

@@ -3,6 +3,7 @@
 //! Proposals gather until the channel takes them, so that a broker's failure makes a few requests and not one for each
 //! partition. Nothing here retries: a leader proposes again until it is answered.
 
+use super::report::{News, Reports};
 use super::{ReplicationCounters, lock};
 use crate::node::Node;
 use crate::partition::IsrProposal;
@@ -12,7 +13,7 @@ use highwater_core::metadata::peer::{AlterPartition, AlterPartitionRefusal, Alte
 use highwater_core::replica::{IsrAccepted, IsrMember as ProposedMember, IsrRefusal};
 use std::fmt;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Mutex, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 /// The way to the active controller.
 pub trait IsrChannel: Send + Sync {
@@ -39,6 +40,7 @@ pub struct IsrOutcome {
 #[derive(Default)]
 pub(super) struct Proposals {
     channel: Mutex<Option<Weak<dyn IsrChannel>>>,
+    pub(super) reports: Arc<Reports>,
 }
 
 impl fmt::Debug for Proposals {
@@ -57,10 +59,23 @@ impl Proposals {
         let channel = lock(&self.channel).as_ref().and_then(Weak::upgrade);
         let Some(channel) = channel else { return };
         let image = node.image();
-        tell(node, &image, partition, &proposal);
+        self.note(node, &image, partition, &proposal);
         let IsrProposal { leader_epoch, partition_epoch, isr } = proposal;
         let isr = isr.iter().map(|member| self.member(node, &image, member)).collect();
         channel.alter_partitions(vec![AlterPartition { partition, leader_epoch, partition_epoch, isr }]);
+    }
+
+    /// Notes for the operator who is to leave and who is to join, and why.
+    fn note(&self, node: &Node, image: &MetadataImage, partition: TopicPartition, proposal: &IsrProposal) {
+        let Some(state) = image.partition(partition) else { return };
+        let Some(topic) = image.topic_by_id(partition.topic_id) else { return };
+        let next: Vec<_> = proposal.isr.iter().map(|member| member.broker).collect();
+        let lag_ms = node.broker_config().replica_lag_ms_max;
+        let leaves = without(&state.isr, &next).map(|broker| News::Leaves { broker, lag_ms });
+        let joins = without(&next, &state.isr).map(|broker| News::Joins { broker });
+        for news in leaves.chain(joins) {
+            self.reports.note(news, &topic.name, partition.partition);
+        }
     }
 
     /// A member with the life that is meant: the one that fetched, or the one that is registered.
@@ -82,10 +97,8 @@ impl Proposals {
                 }
                 Err(refusal) => {
                     counters.isr_failures.fetch_add(1, Relaxed);
-                    tracing::info!(
-                        topic = %partition.topic(), partition = outcome.partition.partition.0,
-                        "the controller left the ISR as it is: {refusal}"
-                    );
+                    let news = News::Refused { why: refusal.to_string() };
+                    self.reports.note(news, partition.topic(), outcome.partition.partition);
                     Err(meaning(refusal))
                 }
             };
@@ -109,36 +122,16 @@ const fn meaning(refusal: AlterPartitionRefusal) -> IsrRefusal {
     }
 }
 
-/// Tells the operator who is to leave and who is to join, and why.
-fn tell(node: &Node, image: &MetadataImage, partition: TopicPartition, proposal: &IsrProposal) {
-    let Some(state) = image.partition(partition) else { return };
-    let Some(topic) = image.topic_by_id(partition.topic_id) else { return };
-    let next: Vec<_> = proposal.isr.iter().map(|member| member.broker).collect();
-    let left = without(&state.isr, &next);
-    let joined = without(&next, &state.isr);
-    let lag_ms = node.broker_config().replica_lag_ms_max;
-    let (topic, index) = (&topic.name, partition.partition.0);
-    if !left.is_empty() {
-        tracing::warn!(
-            %topic, partition = index, ?left,
-            "asking to take replicas out of the ISR: they lagged for more than {lag_ms} ms"
-        );
-    }
-    if !joined.is_empty() {
-        tracing::info!(%topic, partition = index, ?joined, "asking to take replicas into the ISR: they caught up");
-    }
-}
-
 /// Counts a change of the ISR of a partition that this broker leads.
 pub(super) fn count(counters: &ReplicationCounters, before: &[BrokerId], after: &[BrokerId]) {
-    if !without(before, after).is_empty() {
+    if without(before, after).next().is_some() {
         counters.isr_shrinks.fetch_add(1, Relaxed);
     }
-    if !without(after, before).is_empty() {
+    if without(after, before).next().is_some() {
         counters.isr_expands.fetch_add(1, Relaxed);
     }
 }
 
-fn without(all: &[BrokerId], those: &[BrokerId]) -> Vec<i32> {
-    all.iter().filter(|broker| !those.contains(broker)).map(|broker| broker.0).collect()
+fn without<'a>(all: &'a [BrokerId], those: &'a [BrokerId]) -> impl Iterator<Item = BrokerId> + 'a {
+    all.iter().copied().filter(|broker| !those.contains(broker))
 }

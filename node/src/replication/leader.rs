@@ -3,20 +3,24 @@
 //! Serving runs on whichever task brings news: the follower's connection with a fetch, this session's own task when a
 //! watch has fired or a wait is over. Watches fire inside of other cells' steps, so they only note a slot and ring.
 
+use super::cold::{self, ColdReads};
+use super::throttle;
 use super::{Replication, lock, millis, rest};
 use crate::log::ReadPlan;
 use crate::node::Node;
 use crate::partition::{Partition, Served, Waiter, Woken};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use highwater_core::error_code::ErrorCode;
-use highwater_core::fetch::{Budget, Slot};
+use highwater_core::fetch::{Budget, ReadLimit, Slot};
 use highwater_core::ids::{BrokerEpoch, BrokerId, Token, TopicPartition};
 use highwater_core::replica::{
     FetchOutcome, FetchPosition, FollowerFetch, PartitionAnswer, REPLICATION_VERSION, ReplicaFetch,
     ReplicaFetchBody, ReplicaFetchReply, ReplicaSession, SessionConfig, SessionRefusal,
 };
+use highwater_core::time::Instant;
 use highwater_core::transport::{Class, FRAME_PARTS_MAX, Frame, FrameKind};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -33,6 +37,7 @@ struct State {
     fresh: BTreeSet<TopicPartition>,
     /// Partitions were read that have only offsets to tell, which wait.
     are_offsets_left: bool,
+    cold: ColdReads,
 }
 
 /// Everything that one follower copies from here.
@@ -47,10 +52,22 @@ pub(super) struct SessionCell {
     bell: Notify,
 }
 
+/// What a partition has to tell in a pass.
+struct Told {
+    slot: Slot,
+    answer: PartitionAnswer,
+    plan: ReadPlan,
+    is_cut: bool,
+    /// Its bytes count against the leader's throttle.
+    is_throttled: bool,
+}
+
 /// What a pass over the partitions found.
 #[derive(Default)]
 struct Pass {
-    answers: Vec<(Slot, PartitionAnswer, ReadPlan, bool)>,
+    told: Vec<Told>,
+    /// How much of it counts against the leader's throttle.
+    throttled_bytes: usize,
     /// There are batches or errors: the follower is to have them now.
     is_urgent: bool,
     has_offsets: bool,
@@ -69,6 +86,7 @@ impl SessionCell {
             watches: BTreeMap::new(),
             fresh: BTreeSet::new(),
             are_offsets_left: false,
+            cold: ColdReads::default(),
         };
         Arc::new_cyclic(|me| Self {
             hub,
@@ -117,6 +135,10 @@ impl SessionCell {
                     let nothing = ReplicaFetchBody::Answers(Vec::new());
                     self.reply(&hub, (fetch.session, sequence), nothing, Vec::new());
                 }
+                if fetch.sequence == 0 {
+                    state.cold.clear();
+                }
+                fetch.forgotten.iter().for_each(|partition| state.cold.forget(*partition));
                 state.fresh.extend(fetch.changed.iter().map(|changed| changed.partition));
                 self.advance(&hub, &mut state);
                 drop(state);
@@ -146,27 +168,31 @@ impl SessionCell {
         state.release();
         let (Some(waiting), Some(node)) = (state.session.waiting(), hub.node()) else { return };
         let mut pass = Pass::default();
-        self.read(&node, state, &mut pass);
         let now = hub.clock.mono();
+        state.session.release_held(now);
+        self.read(hub, &node, state, &mut pass);
         if pass.has_offsets {
             state.session.offsets_moved(now);
         }
         if !pass.is_urgent && !state.session.is_due(now) {
-            state.are_offsets_left |= !pass.answers.is_empty();
+            state.are_offsets_left |= !pass.told.is_empty();
             return;
         }
         if std::mem::take(&mut state.are_offsets_left) {
-            pass.answers.clear();
+            pass = Pass::default();
             state.session.retake();
-            self.read(&node, state, &mut pass);
+            self.read(hub, &node, state, &mut pass);
         }
-        let (answers, payload) = self.answers(hub, state, pass);
+        let (answers, payload) = self.answers(hub, &node, state, pass);
+        if answers.is_empty() && !state.session.is_due(now) {
+            return; // all that there is comes from the device
+        }
         state.session.replied();
         state.release();
         self.reply(hub, waiting, ReplicaFetchBody::Answers(answers), payload);
     }
 
-    fn read(&self, node: &Node, state: &mut State, pass: &mut Pass) {
+    fn read(&self, hub: &Replication, node: &Node, state: &mut State, pass: &mut Pass) {
         let response_bytes_max = node.broker_config().replica_fetch_response_bytes_max;
         let mut budget = Budget::new(response_bytes_max, usize::MAX);
         let broker_epoch = state.session.broker_epoch();
@@ -174,10 +200,33 @@ impl SessionCell {
             let replica = node.registry().get(partition);
             let fetch = FollowerFetch { broker: self.follower, broker_epoch, position };
             let is_new = state.fresh.remove(&partition);
-            let served = self.serve(state, replica.as_ref(), slot, &fetch, is_new, &budget);
+            let is_throttled = hub.throttles.leading.is_limited()
+                && replica.as_ref().is_some_and(|r| throttle::is_leader_listed(node, &r.config(), partition));
+            let served = match self.held_until(hub, node, partition, pass, is_throttled) {
+                Some(until) => self.serve_offsets(state, replica.as_ref(), slot, &fetch, is_new, until),
+                None => self.serve(state, replica.as_ref(), slot, &fetch, is_new, &budget),
+            };
             budget.spend(served.plan.bytes);
-            self.note(state, pass, slot, partition, &position, served);
+            if is_throttled {
+                pass.throttled_bytes += served.plan.bytes;
+            }
+            self.note(state, pass, (slot, partition, &position), served, is_throttled);
         }
+    }
+
+    /// Until when the follower is to have nothing of a throttled partition (KIP-73).
+    fn held_until(
+        &self,
+        hub: &Replication,
+        node: &Node,
+        partition: TopicPartition,
+        pass: &Pass,
+        is_throttled: bool,
+    ) -> Option<Instant> {
+        if !is_throttled || throttle::is_in_sync(node, partition, self.follower) {
+            return None;
+        }
+        hub.throttles.leading.admit(hub.clock.mono(), pass.throttled_bytes).err()
     }
 
     fn serve(
@@ -206,15 +255,33 @@ impl SessionCell {
         served
     }
 
+    /// Serves a partition that is held back: its follower's progress counts, and it hears of the high watermark.
+    fn serve_offsets(
+        &self,
+        state: &mut State,
+        replica: Option<&Arc<Partition>>,
+        slot: Slot,
+        fetch: &FollowerFetch,
+        is_new: bool,
+        until: Instant,
+    ) -> Served {
+        let Some(replica) = replica else {
+            return Served::refused(FetchOutcome::refused(ErrorCode::UnknownTopicId));
+        };
+        let nothing = ReadLimit { bytes_max: 0, at_least_one_batch: false };
+        let served = replica.serve_follower(fetch, is_new, nothing, None);
+        state.session.hold(slot, until);
+        Served { is_cut: false, ..served }
+    }
+
     /// Decides what a partition's reading is worth.
     fn note(
         &self,
         state: &mut State,
         pass: &mut Pass,
-        slot: Slot,
-        partition: TopicPartition,
-        position: &FetchPosition,
+        (slot, partition, position): (Slot, TopicPartition, &FetchPosition),
         served: Served,
+        is_throttled: bool,
     ) {
         let Served { outcome, plan, is_cut, .. } = served;
         let FetchPosition { leader_epoch, offset, last_epoch, .. } = *position;
@@ -230,26 +297,34 @@ impl SessionCell {
             }
             _ => pass.is_urgent = true,
         }
-        pass.answers.push((slot, answer, plan, is_cut));
+        pass.told.push(Told { slot, answer, plan, is_cut, is_throttled });
     }
 
-    /// The answers that have something new, and the batches of each.
+    /// The answers that have something new, and the batches of each. What is not in memory comes later.
     fn answers(
         &self,
         hub: &Replication,
+        node: &Node,
         state: &mut State,
         pass: Pass,
     ) -> (Vec<PartitionAnswer>, Vec<Bytes>) {
         let mut payload = Vec::new();
-        let mut answers = Vec::with_capacity(pass.answers.len());
-        for (slot, mut answer, plan, is_cut) in pass.answers {
+        let mut answers = Vec::with_capacity(pass.told.len());
+        let mut is_full = false;
+        for Told { slot, mut answer, plan, is_cut, is_throttled } in pass.told {
             if plan.bytes > 0 {
                 if payload.len() == FRAME_PARTS_MAX {
-                    continue; // stays unanswered, and comes with the next reply
+                    is_full = true; // comes with the next reply
+                    continue;
                 }
-                match read(&plan) {
-                    Ok(bytes) => {
+                match self.batches(hub, node, state, slot, &answer, plan) {
+                    Ok(None) => continue,
+                    Ok(Some(bytes)) => {
+                        note_bytes(&mut answer, bytes.len());
                         hub.counters.bytes_out.fetch_add(bytes.len() as u64, Relaxed);
+                        if is_throttled {
+                            hub.throttles.leading.record(hub.clock.mono(), bytes.len());
+                        }
                         payload.push(bytes);
                     }
                     Err(error) => {
@@ -262,7 +337,51 @@ impl SessionCell {
                 answers.push(answer);
             }
         }
+        if is_full {
+            state.session.retake();
+        }
         (answers, payload)
+    }
+
+    /// The bytes of a plan; none if the device is asked for them, which wakes the session.
+    fn batches(
+        &self,
+        hub: &Replication,
+        node: &Node,
+        state: &mut State,
+        slot: Slot,
+        answer: &PartitionAnswer,
+        plan: ReadPlan,
+    ) -> io::Result<Option<Bytes>> {
+        if let Some(read) = state.cold.take(answer) {
+            // Planned anew: there may be less room in this reply than there was.
+            return read.map(|bytes| Some(bytes.slice(..bytes.len().min(plan.bytes))));
+        }
+        if let Some(bytes) = cold::read_cached(&plan)? {
+            return Ok(Some(bytes));
+        }
+        state.session.arm(slot);
+        let bytes_max = usize::try_from(node.broker_config().replica_fetch_response_bytes_max).unwrap_or(0);
+        if state.cold.begin(slot, answer, plan.bytes, bytes_max) {
+            let (me, answer) = (self.me.clone(), *answer);
+            hub.cold.submit(move || {
+                let read = cold::read(&plan);
+                if let Some(session) = me.upgrade() {
+                    session.has_read(slot, &answer, read);
+                }
+            });
+        }
+        Ok(None)
+    }
+
+    /// The device has answered, on the reader's thread.
+    fn has_read(&self, slot: Slot, answer: &PartitionAnswer, read: io::Result<Bytes>) {
+        let waited = lock(&self.state).cold.done(answer, read);
+        let mut woken = lock(&self.woken);
+        woken.push(slot);
+        woken.extend(waited);
+        drop(woken);
+        self.bell.notify_one();
     }
 
     fn reply(
@@ -296,15 +415,11 @@ impl State {
     }
 }
 
-/// The bytes of a plan, read from its segments.
-fn read(plan: &ReadPlan) -> std::io::Result<Bytes> {
-    let mut bytes = BytesMut::zeroed(plan.bytes);
-    let mut filled = 0;
-    for region in &plan.regions {
-        region.read_into(&mut bytes[filled..filled + region.len])?;
-        filled += region.len;
+/// Says in an answer how many bytes of batches it has.
+const fn note_bytes(answer: &mut PartitionAnswer, len: usize) {
+    if let FetchOutcome::Data { bytes, .. } = &mut answer.outcome {
+        *bytes = len as u32;
     }
-    Ok(bytes.freeze())
 }
 
 /// Fires inside of a partition's delivery, maybe while the session's own state is held.

@@ -12,17 +12,22 @@
 //! and other cells bring. Partitions have none. What a partition follows, and the ISR that it wants as a leader, comes
 //! from its cell as a delivery ([`Replication::follows`], [`Replication::propose`]).
 
+mod cold;
 mod follower;
 mod isr;
 mod leader;
+mod report;
+mod throttle;
 
 pub use isr::{IsrChannel, IsrOutcome};
 
 use crate::clock::Clock;
+use crate::jobs::Jobs;
 use crate::node::Node;
 use crate::partition::{FollowChange, IsrProposal};
 use crate::peers::{FrameHandler, LinkWatcher, Peers};
 use follower::FetcherCell;
+use highwater_core::config::BrokerConfig;
 use highwater_core::ids::{BrokerId, TopicPartition};
 use highwater_core::replica::PartitionChange;
 use highwater_core::transport::{Frame, FrameKind, LinkEvent, PeerIdentity};
@@ -31,6 +36,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use throttle::ReplicationThrottles;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
@@ -60,6 +66,9 @@ pub struct Replication {
     sessions: Mutex<BTreeMap<BrokerId, Arc<SessionCell>>>,
     tasks: Mutex<Vec<tokio::task::JoinHandle<()>>>,
     isr: isr::Proposals,
+    throttles: ReplicationThrottles,
+    /// Reads of batches that are not in memory, for followers.
+    cold: Arc<Jobs>,
     counters: ReplicationCounters,
 }
 
@@ -87,6 +96,8 @@ impl Replication {
                 sessions: Mutex::default(),
                 tasks: Mutex::default(),
                 isr: isr::Proposals::default(),
+                throttles: ReplicationThrottles::new(),
+                cold: Arc::new(Jobs::new()),
                 counters: ReplicationCounters::default(),
             }
         })
@@ -95,6 +106,18 @@ impl Replication {
     /// Whose partitions these are. Said once, before any partition is opened.
     pub fn attach(&self, node: Weak<Node>) {
         *self.node.write().unwrap_or_else(PoisonError::into_inner) = node;
+        let reports = self.isr.reports.clone();
+        self.spawn(async move { reports.run().await });
+    }
+
+    /// The broker's settings may be others.
+    pub fn configure(&self, settings: &BrokerConfig) {
+        self.throttles.configure(settings);
+    }
+
+    /// The reads that wait for a device; the worker that does them is the node's to start.
+    pub const fn cold_reads(&self) -> &Arc<Jobs> {
+        &self.cold
     }
 
     fn node(&self) -> Option<Arc<Node>> {

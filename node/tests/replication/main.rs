@@ -5,6 +5,12 @@
 mod harness;
 
 use harness::{Broker, PATIENCE, Serve, lasting_address};
+use highwater_core::ids::BrokerId;
+use highwater_net_tcp::client::{Cluster as Client, ClusterOptions, TcpDial};
+use highwater_protocol::ErrorCode;
+use highwater_protocol::messages::{
+    CreatableTopic, CreateTopicsRequest, MetadataRequest, MetadataRequestTopic,
+};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -19,8 +25,11 @@ struct Cluster {
 }
 
 impl Cluster {
-    fn start(share: u32) -> Self {
-        let base: u16 = lasting_address(share).rsplit(':').next().expect("a port").parse().expect("a number");
+    /// Each story of this file has ports of its own.
+    fn start(story: u16) -> Self {
+        let address = lasting_address(2 + u32::from(story % 2));
+        let base: u16 = address.rsplit(':').next().expect("a port").parse().expect("a number");
+        let base = base + story / 2 * 10;
         let addresses =
             (0..3).map(|n| (format!("127.0.0.1:{}", base + n), format!("127.0.0.1:{}", base + 3 + n)));
         let dir = tempfile::tempdir().expect("a temporary directory");
@@ -47,6 +56,7 @@ impl Cluster {
                 &voters.join(","),
             ])
             .set("min.insync.replicas=2")
+            .set("log.segment.delete.delay.ms=200")
     }
 
     fn kill(&mut self, node: usize) {
@@ -110,6 +120,31 @@ impl Cluster {
         }
     }
 
+    /// The nodes that have a replica of a topic's first partition, or are about to.
+    fn replicas(&self, topic: &str) -> Vec<i64> {
+        let text = self.run(&["topic", "describe", topic, "--json"], "");
+        let described: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let replicas = described.pointer("/topics/0/partitions/0/replicas").and_then(|r| r.as_array());
+        let replicas = replicas.unwrap_or_else(|| panic!("no replicas in {text}"));
+        replicas.iter().filter_map(serde_json::Value::as_i64).collect()
+    }
+
+    /// Waits until a node has nothing of `gone` and `moved` on its disk, under whatever name.
+    fn wait_gone(&self, node: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        let left = || {
+            let names = std::fs::read_dir(self.dir.path().join(node.to_string())).expect("a directory");
+            let names = names.map(|entry| entry.expect("an entry").file_name().into_string().expect("text"));
+            names
+                .filter(|name| name.contains("gone") || name.contains("moved") || name.contains("-delete"))
+                .collect::<Vec<_>>()
+        };
+        while !left().is_empty() {
+            assert!(Instant::now() < deadline, "these stay: {:?}\n{}", left(), self.log_of(node));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     fn topic_dir(&self, node: usize, partition: &str) -> std::path::PathBuf {
         self.dir.path().join(node.to_string()).join(partition)
     }
@@ -121,7 +156,7 @@ fn topic_id(partition_dir: &Path) -> String {
 
 #[test]
 fn what_was_promised_outlives_each_node_in_turn() {
-    let mut cluster = Cluster::start(2);
+    let mut cluster = Cluster::start(0);
     cluster.run(&["topic", "create", "numbers", "--partitions", "3", "--replication-factor", "3"], "");
     cluster.produce("numbers", 0..500);
     for (round, node) in (1..).zip([1, 2, 3]) {
@@ -135,7 +170,7 @@ fn what_was_promised_outlives_each_node_in_turn() {
 
 #[test]
 fn a_topic_made_anew_meanwhile_has_nothing_of_the_old_one() {
-    let mut cluster = Cluster::start(3);
+    let mut cluster = Cluster::start(1);
     cluster.run(&["topic", "create", "fresh", "--replication-factor", "3"], "");
     cluster.produce("fresh", 0..100);
     cluster.wait_in_sync("fresh");
@@ -148,5 +183,100 @@ fn a_topic_made_anew_meanwhile_has_nothing_of_the_old_one() {
     cluster.wait_in_sync("fresh");
     assert_eq!(cluster.consume("fresh"), (500..520).collect::<Vec<_>>());
     assert_ne!(topic_id(&cluster.topic_dir(2, "fresh-0")), old);
-    assert!(cluster.log_of(2).contains("removing a stray log"), "{}", cluster.log_of(2));
+    assert!(cluster.log_of(2).contains("removing stray logs of fresh-0"), "{}", cluster.log_of(2));
+}
+
+#[test]
+fn logs_that_a_node_is_not_to_have_any_more_go_from_its_disk() {
+    let mut cluster = Cluster::start(2);
+    for topic in ["gone", "moved"] {
+        cluster.run(&["topic", "create", topic, "--replication-factor", "3"], "");
+        cluster.produce(topic, 0..10);
+        cluster.wait_in_sync(topic);
+    }
+    // While it is away one topic is deleted, and its replica of the other is taken from it.
+    cluster.kill(2);
+    cluster.run(&["topic", "delete", "gone"], "");
+    cluster.run(&["cluster", "reassign", "moved", "--to", "1,3", "--replication-factor", "2"], "");
+    assert!(cluster.topic_dir(2, "gone-0").exists() && cluster.topic_dir(2, "moved-0").exists());
+    cluster.start_again(2);
+    cluster.wait_gone(2);
+    let log = cluster.log_of(2);
+    assert!(log.contains("removing stray logs of gone-0: their topics were deleted"), "{log}");
+    assert!(log.contains("removing stray logs of moved-0: their replicas were moved elsewhere"), "{log}");
+    // While it is there its replica is taken from it.
+    cluster.run(&["cluster", "reassign", "moved", "--to", "2,3"], "");
+    cluster.wait_gone(1);
+    assert!(cluster.topic_dir(2, "moved-0").exists());
+    assert_eq!(cluster.consume("moved"), (0..10).collect::<Vec<_>>());
+    cluster.run(&["topic", "delete", "moved"], "");
+    (1..=3).for_each(|node| cluster.wait_gone(node));
+}
+
+#[test]
+fn a_throttled_move_takes_its_time_and_the_throttle_is_lifted_behind_it() {
+    let cluster = Cluster::start(3);
+    cluster.run(
+        &["topic", "create", "heavy", "--replication-factor", "2", "--config", "min.insync.replicas=1"],
+        "",
+    );
+    let line = "x".repeat(1000);
+    let input = format!("{line}\n").repeat(3000);
+    cluster.run(&["produce", "heavy"], &input);
+    let replicas = cluster.replicas("heavy");
+    let other = (1..=3).find(|node| !replicas.contains(node)).expect("one of three has none");
+    let to = format!("{},{other}", replicas[0]);
+    let begun = Instant::now();
+    let args = ["cluster", "reassign", "heavy", "--to", &to, "--throttle", "500000"];
+    let during = cluster.run(&[&args[..], &["--no-wait"]].concat(), "");
+    assert!(during.contains("on the move"), "{during}");
+    let throttled = cluster.run(&["topic", "describe", "heavy", "--json"], "");
+    assert!(throttled.contains("follower.replication.throttled.replicas"), "{throttled}");
+    // Others are not held up by it.
+    cluster.run(&["topic", "create", "light", "--replication-factor", "3"], "");
+    cluster.produce("light", 0..100);
+    cluster.wait_in_sync("light");
+    assert!(
+        cluster.replicas("heavy").len() > 2,
+        "3 MB at 0.5 MB/s cannot have moved in {:?}",
+        begun.elapsed()
+    );
+    let deadline = Instant::now() + PATIENCE;
+    while cluster.replicas("heavy").len() > 2 {
+        assert!(Instant::now() < deadline, "it never arrives");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    // A second of it may come at once.
+    assert!(begun.elapsed() >= Duration::from_secs(4), "it came in {:?}", begun.elapsed());
+    cluster.run(&["cluster", "reassign", "--unthrottle"], "");
+    let lifted = cluster.run(&["topic", "describe", "heavy", "--json"], "");
+    assert!(!lifted.contains("throttled.replicas"), "{lifted}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_says_that_a_topic_is_made_knows_of_it() {
+    let cluster = Cluster::start(4);
+    for (node, (listen, _)) in (1..).zip(&cluster.addresses) {
+        let client = Client::new(TcpDial::default(), listen, ClusterOptions::default()).expect("an address");
+        let broker = client.broker(BrokerId(node)).await.expect("it is up");
+        for number in 0..20 {
+            let name = format!("by-{node}-{number}");
+            let topic = CreatableTopic {
+                name: name.clone(),
+                num_partitions: 2,
+                replication_factor: 3,
+                ..Default::default()
+            };
+            let create =
+                CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..Default::default() };
+            let made = broker.send(&create).await.expect("it answers");
+            assert_eq!(made.topics[0].error_code, ErrorCode::None, "{made:?}");
+            let topics = Some(vec![MetadataRequestTopic { name: Some(name), ..Default::default() }]);
+            let look = MetadataRequest { topics, allow_auto_topic_creation: false, ..Default::default() };
+            let seen = broker.send(&look).await.expect("it answers");
+            let seen = &seen.topics[0];
+            assert_eq!(seen.error_code, ErrorCode::None, "node {node} does not know what it made: {seen:?}");
+            assert!(seen.partitions.iter().all(|partition| partition.leader_id > 0), "{seen:?}");
+        }
+    }
 }

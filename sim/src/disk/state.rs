@@ -533,6 +533,15 @@ impl DiskFile for SimFile {
         Ok(n)
     }
 
+    /// Pages come and go: what lies at some places is not in memory, so that whoever can wait does.
+    fn read_cached_at(&self, buf: &mut [u8], position: u64) -> io::Result<Option<usize>> {
+        const COLD_ONE_IN: u64 = 5;
+        if (position / 64 + self.inode).is_multiple_of(COLD_ONE_IN) {
+            return Ok(None);
+        }
+        self.read_at(buf, position).map(Some)
+    }
+
     fn len(&self) -> io::Result<u64> {
         Ok(self.disk.state().contents.inodes[&self.inode].len() as u64)
     }

@@ -9,6 +9,7 @@ mod quorum;
 mod reassign;
 mod spread;
 mod state;
+mod throttle;
 mod voters;
 
 use super::{CliError, Output};

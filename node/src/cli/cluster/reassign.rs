@@ -6,6 +6,7 @@ use super::super::{CliError, Output};
 use super::partitions::ids;
 use super::spread::{Move, spread};
 use super::state::{self, Partition, accept, until_none_left};
+use super::throttle::Throttled;
 use clap::Args;
 use highwater_protocol::ErrorCode;
 use highwater_protocol::messages::{
@@ -30,11 +31,13 @@ const WAIT_SECONDS: u64 = 24 * 3600;
   highwater cluster reassign orders --replication-factor 3
   highwater cluster reassign --file plan.json --dry-run
       {\"version\":1,\"partitions\":[{\"topic\":\"orders\",\"partition\":0,\"replicas\":[2,3]}]}, as Kafka's tool takes it
+  highwater cluster reassign orders --to 2,3,4 --throttle 20000000
+      what is copied for it comes to 20 MB a second at most, on each broker; lifted when all has moved
   highwater cluster reassign --list
   highwater cluster reassign orders --cancel")]
 pub(in crate::cli) struct ReassignArgs {
     /// Topics to move
-    #[arg(value_name = "TOPIC", required_unless_present_any = ["file", "list", "cancel"])]
+    #[arg(value_name = "TOPIC", required_unless_present_any = ["file", "list", "cancel", "unthrottle"])]
     topics: Vec<String>,
     /// Only this partition; may be repeated
     #[arg(long, value_name = "N")]
@@ -54,6 +57,12 @@ pub(in crate::cli) struct ReassignArgs {
     /// Undo the moves that are under way: of these topics, or all
     #[arg(long, conflicts_with_all = ["file", "to", "replication_factor"])]
     cancel: bool,
+    /// The most bytes per second that a broker may give, and take, for these moves
+    #[arg(long, value_name = "BYTES", conflicts_with_all = ["list", "cancel", "dry_run"])]
+    throttle: Option<u64>,
+    /// Lift the throttle of these topics, or all: the moves that are under way go on at full speed
+    #[arg(long, conflicts_with_all = ["file", "to", "replication_factor", "list", "cancel", "throttle"])]
+    unthrottle: bool,
     /// Show what would move, and move nothing
     #[arg(long)]
     dry_run: bool,
@@ -83,6 +92,11 @@ struct Moves {
     dry_run: bool,
     /// Whether every replica has arrived.
     done: bool,
+}
+
+#[derive(Serialize)]
+struct Unthrottled {
+    throttled: bool,
 }
 
 #[derive(Serialize)]
@@ -120,6 +134,11 @@ pub(super) fn run(args: &ReassignArgs, output: Output) -> Result<(), CliError> {
             format!("{} cancelled\n", count(cancelled.moves.len() as u64, "move", "moves"))
         });
     }
+    if args.unthrottle {
+        args.connect.run(|client| async move { unthrottle(&client, &args.topics).await })?;
+        return output
+            .print(&Unthrottled { throttled: false }, |_| "no move is throttled any more\n".to_owned());
+    }
     let moves = args.connect.run(|client| async move { reassign(&client, args).await })?;
     output.print(&moves, human)
 }
@@ -140,10 +159,30 @@ async fn reassign(client: &Client, args: &ReassignArgs) -> Result<Moves, CliErro
     let shown: Vec<_> = moves.iter().map(shown).collect();
     let mut done = false;
     if !args.dry_run && !moves.is_empty() {
+        let throttled = Throttled::of(&moves, &all);
+        if let Some(bytes_per_second) = args.throttle {
+            throttled.limit(client, bytes_per_second).await?;
+        }
         carry_out(client, &moves).await?;
         done = !args.no_wait && wait(client, &moves, Duration::from_secs(WAIT_SECONDS)).await?;
+        match (args.throttle, done) {
+            (Some(_), true) => throttled.lift(client).await?,
+            (Some(_), false) => {
+                note("the throttle stays in force; `highwater cluster reassign --unthrottle` lifts it");
+            }
+            (None, _) => {}
+        }
     }
     Ok(Moves { moves: shown, dry_run: args.dry_run, done })
+}
+
+/// Lifts the throttles of these topics, or all, and the rates of all brokers.
+async fn unthrottle(client: &Client, topics: &[String]) -> Result<(), CliError> {
+    let brokers = state::brokers(client).await?.brokers;
+    let mut names: Vec<_> = state::partitions(client).await?.into_iter().map(|p| p.topic).collect();
+    names.dedup();
+    names.retain(|name| topics.is_empty() || topics.contains(name));
+    Throttled::all(brokers.iter().map(|broker| broker.broker_id), names).lift(client).await
 }
 
 async fn plan(client: &Client, args: &ReassignArgs, all: &[Partition]) -> Result<Vec<Move>, CliError> {
