@@ -109,6 +109,8 @@ pub enum Input {
         id: BrokerId,
         /// Its disk and where it is reached.
         voter: Voter,
+        /// How long it may take to catch up.
+        wait: Duration,
     },
     /// An operator removes a voter (KIP-853).
     RemoveVoter {
@@ -208,7 +210,7 @@ pub enum VoterChangeError {
     NotLeader,
     /// No record of this epoch is committed yet, or another change is under way (CQ-05): try again.
     Busy,
-    /// The new voter does not follow closely: it must run as an observer first.
+    /// The new voter has not caught up in time: it must run as an observer first.
     NotCaughtUp,
     /// There is a voter of that id.
     Duplicate,

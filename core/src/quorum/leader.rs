@@ -127,7 +127,7 @@ impl Quorum {
         let parked = state.parked.values().map(|parked| parked.until).min();
         let check_at = self.quorum_heard_at().map(|heard| heard + self.check_quorum_timeout());
         let announce_at = (!self.is_sole_voter()).then_some(state.announce_at);
-        [parked, check_at, announce_at].into_iter().flatten().min()
+        [parked, check_at, announce_at, self.joining_deadline()].into_iter().flatten().min()
     }
 
     pub(super) fn leader_timeout(&mut self, now: Now, out: &mut Outbox<Effect>) {
@@ -136,6 +136,7 @@ impl Quorum {
         if !guard!(QuorumCheckQuorum, is_heard) {
             return self.resign(now, "a majority of the voters is silent", out);
         }
+        self.give_joining_up(now, out);
         self.serve_parked(now, out);
         self.announce(now, out);
     }
@@ -189,6 +190,7 @@ impl Quorum {
                 state.parked.insert(from, Parked { request: request.clone(), until: now.mono + wait });
                 self.advance_high_watermark(now, out);
                 self.serve_parked(now, out);
+                self.let_join(now, out);
             }
         }
     }
@@ -288,7 +290,9 @@ impl Quorum {
         let Role::Leader(_) = &self.role else { return };
         let is_asked = why == STOPPING;
         out.push(Effect::Log(Event::Resigned { epoch: self.epoch(), why, is_asked }));
-        if let Some((token, _)) = self.change.take() {
+        let waiting = self.change.take().map(|(tokens, _)| tokens).unwrap_or_default();
+        let joining = self.joining.take().map(|joining| joining.tokens).unwrap_or_default();
+        for token in waiting.into_iter().chain(joining) {
             out.push(Effect::VoterChange { token, result: Err(VoterChangeError::NotLeader) });
         }
     }

@@ -51,6 +51,7 @@ use crate::time::{Instant, Now};
 use crate::{guard, planted};
 use log::LogState;
 use random::Random;
+use reconfiguration::Joining;
 use std::time::Duration;
 
 /// Messages held back while a vote is being stored. More are dropped: whoever misses one asks again.
@@ -106,8 +107,10 @@ pub struct Quorum {
     dead: Option<BrokerId>,
     /// Whether its log alone proves its leadership: it was the sole voter when it started, by a record on its device.
     skips_vote_file: bool,
-    /// The change of voters that an operator waits for, and where its record stands.
-    change: Option<(Token, Offset)>,
+    /// The change of voters that operators wait for, and where its record stands.
+    change: Option<(Vec<Token>, Offset)>,
+    /// A voter to be, which has to catch up first.
+    joining: Option<Joining>,
 }
 
 impl Quorum {
@@ -136,6 +139,7 @@ impl Quorum {
             dead: None,
             skips_vote_file: false,
             change: None,
+            joining: None,
         };
         let is_told = quorum.log.voters.changed_at().is_none_or(|at| at < quorum.log.flushed);
         quorum.skips_vote_file = quorum.is_sole_voter() && is_told;
@@ -385,7 +389,9 @@ impl Machine for Quorum {
             Input::SnapshotTaken(id) => self.snapshot_taken(id, out),
             Input::SnapshotInstalled { id, voters } => self.snapshot_installed(now, id, voters, out),
             Input::SnapshotRejected(id) => self.snapshot_rejected(now, id, out),
-            Input::AddVoter { token, id, voter } => self.add_voter(now, token, id, voter, out),
+            Input::AddVoter { token, id, voter, wait } => {
+                self.add_voter(now, token, id, voter, wait, out);
+            }
             Input::RemoveVoter { token, voter } => self.remove_voter(now, token, voter, out),
             Input::UpdateVoter { id, voter } => self.update_voter(now, id, voter, out),
             Input::Resign => self.resign(now, leader::STOPPING, out),
@@ -425,6 +431,8 @@ impl Machine for Quorum {
         assert!(self.high_watermark <= self.log.end, "what is committed is in the log");
         assert!(self.log.start.end <= self.high_watermark, "the log begins at committed records");
         assert!(self.log.last_epoch() <= self.vote.epoch, "no record is of an epoch to come");
+        let is_leading = matches!(&self.role, Role::Leader(_));
+        assert!(is_leading || self.joining.is_none(), "only a leader waits for a new voter");
         match &self.role {
             Role::Leader(state) => {
                 assert!(state.epoch_start <= self.log.end, "an epoch begins within the log");

@@ -371,10 +371,16 @@ impl Cluster {
         Token(self.tokens)
     }
 
+    /// Adds a voter that has caught up.
     pub(crate) fn add_voter(&mut self, at: BrokerId, key: ReplicaKey) -> Token {
+        self.add_voter_within(at, key, Duration::ZERO)
+    }
+
+    /// Adds a voter that may take so long to catch up.
+    pub(crate) fn add_voter_within(&mut self, at: BrokerId, key: ReplicaKey, wait: Duration) -> Token {
         let token = self.token();
         let voter = Voter { directory_id: key.directory_id, endpoints: Vec::new() };
-        self.input(at, Input::AddVoter { token, id: key.id, voter });
+        self.input(at, Input::AddVoter { token, id: key.id, voter, wait });
         token
     }
 

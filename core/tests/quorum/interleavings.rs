@@ -110,7 +110,7 @@ fn carry_out(cluster: &mut Cluster, act: Act, value: u64) {
         Act::AddVoter(a, b) => {
             let at = cluster.leader().map_or(id(cluster, a), BrokerId);
             let new = id(cluster, b);
-            cluster.add_voter(at, key(new.0));
+            cluster.add_voter_within(at, key(new.0), Duration::from_secs(1));
         }
         Act::RemoveVoter(a, b) => {
             let at = cluster.leader().map_or(id(cluster, a), BrokerId);

@@ -2,7 +2,7 @@
 
 use crate::cluster::{Cluster, key, voters};
 use highwater_core::ids::{BrokerId, Token};
-use highwater_core::quorum::{Role, VoterChangeError};
+use highwater_core::quorum::{Input, Role, VoterChangeError};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -63,6 +63,55 @@ fn a_second_change_waits_for_the_first() {
     assert_eq!(answer(&cluster, leader, second), Some(Err(VoterChangeError::Busy)), "CQ-05");
     cluster.run(SECOND);
     assert_eq!(answer(&cluster, leader, first), Some(Ok(())));
+}
+
+/// A leader of one, and an observer that the network keeps from it.
+fn led_with_a_stranger() -> (Cluster, i32) {
+    let (mut cluster, leader) = led(1, 1);
+    let (leader_id, stranger) = (BrokerId(leader), BrokerId(2));
+    cluster.cut.extend([(leader_id, stranger), (stranger, leader_id)]);
+    cluster.run(SECOND * 5);
+    (cluster, leader)
+}
+
+#[test]
+fn a_new_voter_is_waited_for_until_it_has_caught_up() {
+    let (mut cluster, leader) = led_with_a_stranger();
+    let first = cluster.add_voter_within(BrokerId(leader), key(2), SECOND * 30);
+    cluster.run(SECOND * 5);
+    let again = cluster.add_voter_within(BrokerId(leader), key(2), SECOND * 30);
+    let other = cluster.add_voter_within(BrokerId(leader), key(7), SECOND * 30);
+    assert_eq!(answer(&cluster, leader, other), Some(Err(VoterChangeError::Busy)), "one at a time");
+    cluster.run(SECOND * 5);
+    assert_eq!(answer(&cluster, leader, first), None, "it is cut off");
+    assert_eq!(cluster.machine(leader).voters(), &voters([1]), "a majority of two could commit nothing");
+    cluster.cut.clear();
+    cluster.run(SECOND * 5);
+    for token in [first, again] {
+        assert_eq!(answer(&cluster, leader, token), Some(Ok(())));
+    }
+    assert_eq!(cluster.machine(leader).voters(), &voters([1, 2]));
+}
+
+#[test]
+fn a_new_voter_that_does_not_catch_up_in_time_is_given_up() {
+    let (mut cluster, leader) = led_with_a_stranger();
+    let token = cluster.add_voter_within(BrokerId(leader), key(2), SECOND * 3);
+    cluster.run(SECOND * 2);
+    assert_eq!(answer(&cluster, leader, token), None);
+    cluster.run(SECOND * 2);
+    assert_eq!(answer(&cluster, leader, token), Some(Err(VoterChangeError::NotCaughtUp)));
+    cluster.cut.clear();
+    cluster.run(SECOND * 5);
+    assert_eq!(cluster.machine(leader).voters(), &voters([1]), "nobody waits for it any more");
+}
+
+#[test]
+fn who_waits_for_a_new_voter_hears_that_its_leader_stood_down() {
+    let (mut cluster, leader) = led_with_a_stranger();
+    let token = cluster.add_voter_within(BrokerId(leader), key(2), SECOND * 30);
+    cluster.input(BrokerId(leader), Input::Resign);
+    assert_eq!(answer(&cluster, leader, token), Some(Err(VoterChangeError::NotLeader)));
 }
 
 #[test]
