@@ -2,9 +2,10 @@
 //!
 //! Not where settings come from or win over each other: that is `highwater_core::config`.
 
+use crate::controller::SnapshotConfig;
 use crate::log::LogConfig;
 use highwater_core::batch::{self, Rules};
-use highwater_core::config::{BrokerConfig, ConfigMap, TopicConfig};
+use highwater_core::config::{BROKER, BrokerConfig, ConfigMap, TopicConfig};
 use highwater_core::coordinator::ShardConfig;
 use highwater_core::coordinator::group::GroupConfig;
 use highwater_core::ids::TopicPartition;
@@ -30,6 +31,20 @@ pub fn quorum_config(fixed: &ConfigMap) -> QuorumConfig {
         // Answers are signs of life: several must fit the time after which a leader counts as lost.
         fetch_wait_max: defaults.fetch_wait_max.min(fetch_timeout / 5),
         ..defaults
+    }
+}
+
+/// When snapshots of the metadata are taken, which only file, environment and command line can set.
+pub fn snapshot_config(fixed: &ConfigMap) -> SnapshotConfig {
+    let value = |name: &str| {
+        let default = BROKER.definition(name).and_then(|definition| definition.default);
+        let text = fixed.get(name).map(String::as_str).or(default);
+        text.and_then(|text| text.trim().parse::<u64>().ok())
+    };
+    let interval_ms = value("metadata.log.max.snapshot.interval.ms").filter(|ms| *ms > 0);
+    SnapshotConfig {
+        bytes_max: value("metadata.log.max.record.bytes.between.snapshots").unwrap_or(u64::MAX),
+        interval: interval_ms.map(Duration::from_millis),
     }
 }
 

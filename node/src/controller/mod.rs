@@ -10,11 +10,12 @@
 //! happens in order on the jobs worker, and only then do the answers leave: whoever is told that a topic exists finds
 //! its leaders serving.
 //!
-//! Files: `state` (what is under the lock), `recovery` (the start), `vote_file`, `snapshot`, `disk_worker` (the
-//! quorum's own syncs), `bootstrap` (who votes in a new cluster).
+//! Files: `state` (what is under the lock), `recovery` (the start), `vote_file`, `snapshot` and `pace` (when one is
+//! taken), `disk_worker` (the quorum's own syncs), `bootstrap` (who votes in a new cluster).
 
 mod bootstrap;
 mod disk_worker;
+mod pace;
 mod recovery;
 mod snapshot;
 mod state;
@@ -22,6 +23,7 @@ mod vote_file;
 
 pub use bootstrap::{InitialController, InitialControllerError};
 pub(crate) use disk_worker::QuorumDisk;
+pub use pace::SnapshotConfig;
 pub use vote_file::QUORUM_STATE_FILE;
 
 use crate::background::Bell;
@@ -50,6 +52,7 @@ use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 /// Why the metadata log cannot be used. Fatal to the node: nothing else says what it holds.
 #[derive(Debug)]
@@ -167,6 +170,8 @@ pub struct ControllerSetup<'a> {
     pub peer_endpoints: Vec<highwater_core::metadata::Endpoint>,
     /// Its time-outs.
     pub config: QuorumConfig,
+    /// When snapshots are taken.
+    pub snapshots: SnapshotConfig,
     /// For jitter.
     pub seed: u64,
     /// The time.
@@ -191,8 +196,8 @@ impl StartingController {
         let now = setup.now;
         let me = ReplicaKey { id: setup.node_id, directory_id: setup.data_dir.directory_id() };
         let bootstrap = bootstrap::voters(&setup, me);
-        let ControllerSetup { data_dir, config, seed, .. } = setup;
-        let mut state = Opening { data_dir, me, config, seed, bootstrap, now }.open()?;
+        let ControllerSetup { data_dir, config, snapshots, seed, .. } = setup;
+        let mut state = Opening { data_dir, me, config, seed, bootstrap, snapshots, now }.open()?;
         // A sole voter campaigns, stores its vote if it must, and leads.
         for _ in 0..SOLE_STEPS_MAX {
             if !state.quorum.voters().is_sole(me) || state.is_leading() {
@@ -217,6 +222,16 @@ impl StartingController {
     /// Whether this node alone is the quorum, so that it can plan while it starts.
     pub const fn is_leading(&self) -> bool {
         self.state.is_leading()
+    }
+
+    /// Whether this node votes, or would if it were let.
+    pub fn votes(&self) -> bool {
+        self.state.quorum.is_voter()
+    }
+
+    /// Whether nobody is known who votes.
+    pub fn knows_nobody(&self) -> bool {
+        self.state.quorum.voters().is_empty()
     }
 
     /// Everything that is known to be committed.
@@ -352,16 +367,17 @@ impl ControllerCell {
         }
     }
 
-    /// Adds a voter (KIP-853). The answer comes once the change is committed.
+    /// Adds a voter (KIP-853), which may take `wait` to catch up. The answer comes once the change is committed.
     pub fn add_voter(
         &self,
         id: BrokerId,
         voter: Voter,
+        wait: Duration,
         then: impl FnOnce(Result<(), VoterChangeError>) + Send + 'static,
     ) {
         self.with(|state, now| {
             let token = state.voter_token(Box::new(then));
-            state.step(now, Input::AddVoter { token, id, voter })
+            state.step(now, Input::AddVoter { token, id, voter, wait })
         });
     }
 
@@ -422,7 +438,7 @@ impl ControllerCell {
         let is_other = self.is_active.swap(is_active, Ordering::AcqRel) != is_active;
         let is_other = self.leader.swap(leader, Ordering::AcqRel) != leader || is_other;
         let wants_disk = state.wants_flush || state.wants_vote.is_some();
-        let due = state.quorum.next_timeout();
+        let due = state.quorum.next_timeout().into_iter().chain(state.snapshot_due()).min();
         let arm = due.filter(|due| state.armed.is_none_or(|armed| *due < armed));
         state.armed = arm.or(state.armed);
         // Under the lock, so that what is committed is carried out in the order committed.

@@ -1,10 +1,10 @@
 //! What a node finds of the metadata log when it starts: positions, epochs, voters, the newest snapshot, and the image
 //! as far as it is known to be committed.
 
-use super::MetadataError;
-use super::snapshot;
+use super::pace::{Pace, SnapshotConfig};
 use super::state::State;
 use super::vote_file::{self, VoteState};
+use super::{MetadataError, snapshot};
 use crate::disk::Disk;
 use crate::log::{DataDir, Log, LogConfig};
 use highwater_core::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition};
@@ -30,6 +30,7 @@ pub(super) struct Opening<'a> {
     pub(super) seed: u64,
     /// The voters, for a log that does not tell.
     pub(super) bootstrap: VoterSet,
+    pub(super) snapshots: SnapshotConfig,
     pub(super) now: Now,
 }
 
@@ -66,7 +67,7 @@ impl Opening<'_> {
             log.reset_to(id.end, self.now.wall)?;
         }
         let base = self.base(&log, loaded)?;
-        let (epochs, voters, has_voters_record) = scan(&log, &base)?;
+        let Scanned { epochs, voters, has_voters: has_voters_record, bytes } = scan(&log, &base)?;
         let VoteState { vote: record, committed } = vote.unwrap_or_default();
         let recovered = Recovered {
             vote: vote.map(|_| record),
@@ -79,7 +80,8 @@ impl Opening<'_> {
             has_voters_record,
         };
         let quorum = Quorum::new(self.me, self.config, self.seed, recovered, self.now);
-        let mut state = State::new(quorum, log, Controller::new(base.image), place);
+        let snapshots = Pace::new(self.snapshots, bytes, self.now.mono);
+        let mut state = State::new(quorum, log, Controller::new(base.image), place, snapshots);
         let is_sole = state.quorum.voters().is_sole(self.me);
         let known = if is_sole { state.log.end() } else { committed.min(state.log.end()) };
         state.catch_up(known)?;
@@ -131,11 +133,20 @@ fn newest_snapshot(
     Ok(None)
 }
 
-/// Epochs and voters, as the log tells behind its base.
-fn scan(log: &Log, base: &Base) -> Result<(Epochs, VoterHistory, bool), MetadataError> {
+/// What the log tells behind its base.
+struct Scanned {
+    epochs: Epochs,
+    voters: VoterHistory,
+    has_voters: bool,
+    /// How much of it there is.
+    bytes: u64,
+}
+
+fn scan(log: &Log, base: &Base) -> Result<Scanned, MetadataError> {
     let mut epochs = Epochs::new();
     let mut voters = VoterHistory::new(base.voters.clone());
     let mut has_voters = base.has_voters;
+    let mut bytes = 0;
     for located in log.batches_from(base.start.end) {
         let header = located?.header;
         if header.base_offset < base.start.end {
@@ -144,12 +155,13 @@ fn scan(log: &Log, base: &Base) -> Result<(Epochs, VoterHistory, bool), Metadata
         if !epochs.assign(header.leader_epoch, header.base_offset) {
             return Err(MetadataError::Epochs(header.base_offset));
         }
+        bytes += header.size_bytes() as u64;
         if !header.attributes.is_control() {
             continue;
         }
-        let Some(bytes) = log.read_batch(header.base_offset)? else { continue };
+        let Some(batch) = log.read_batch(header.base_offset)? else { continue };
         for (offset, record) in
-            control_records(&bytes.into()).map_err(|_| MetadataError::Control(header.base_offset))?
+            control_records(&batch.into()).map_err(|_| MetadataError::Control(header.base_offset))?
         {
             if let ControlRecord::Voters(set) = record {
                 voters.push(offset, set);
@@ -157,5 +169,5 @@ fn scan(log: &Log, base: &Base) -> Result<(Epochs, VoterHistory, bool), Metadata
             }
         }
     }
-    Ok((epochs, voters, has_voters))
+    Ok(Scanned { epochs, voters, has_voters, bytes })
 }

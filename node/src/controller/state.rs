@@ -1,6 +1,7 @@
 //! What the quorum's cell holds, and how its machine's effects are carried out under the lock. What concerns anybody
 //! else is gathered in [`After`] and delivered once the lock is given back.
 
+use super::pace::Pace;
 use super::recovery::Place;
 use super::snapshot;
 use super::vote_file::{self, VoteState};
@@ -26,11 +27,6 @@ use std::io;
 const FETCH_BYTES_MAX: usize = 1 << 20;
 /// The most bytes of a snapshot in one answer (`controller.quorum.fetch.snapshot.max.bytes`).
 const PIECE_BYTES_MAX: usize = 1 << 20;
-/// A snapshot is taken once so many records lie behind the last one...
-const SNAPSHOT_RECORDS: i64 = if cfg!(sim) { 64 } else { 20_000 };
-/// ...or so many bytes (`metadata.log.max.record.bytes.between.snapshots`).
-const SNAPSHOT_BYTES: u64 = if cfg!(sim) { 16 << 10 } else { 20 << 20 };
-
 /// The answer to a plan, given once it is committed and carried out, or once it is clear that this node cannot tell.
 pub(super) type Then = Box<dyn FnOnce(Result<(), NotController>) + Send>;
 /// The answer to a change of voters.
@@ -56,8 +52,8 @@ pub(super) struct State {
     pub(super) wants_vote: Option<VoteRecord>,
     /// A snapshot that was fetched and waits for the machine to take it.
     loaded: Option<(SnapshotId, MetadataImage)>,
-    is_taking_snapshot: bool,
-    bytes_at_snapshot: u64,
+    /// When a snapshot is due.
+    pub(super) snapshots: Pace,
     /// Peers whose connection was reset, and that did not answer since.
     reset: BTreeSet<BrokerId>,
     was_leading: bool,
@@ -98,7 +94,13 @@ pub(super) struct Taking {
 }
 
 impl State {
-    pub(super) fn new(quorum: Quorum, log: Log, controller: Controller, place: Place) -> Self {
+    pub(super) fn new(
+        quorum: Quorum,
+        log: Log,
+        controller: Controller,
+        place: Place,
+        snapshots: Pace,
+    ) -> Self {
         Self {
             quorum,
             log,
@@ -112,8 +114,7 @@ impl State {
             wants_flush: false,
             wants_vote: None,
             loaded: None,
-            is_taking_snapshot: false,
-            bytes_at_snapshot: 0,
+            snapshots,
             reset: BTreeSet::new(),
             was_leading: false,
             was_active: false,
@@ -222,14 +223,14 @@ impl State {
 
     /// A snapshot was written, or could not be.
     pub(super) fn snapshot_taken(&mut self, now: Now, id: SnapshotId, result: io::Result<()>) -> After {
-        self.is_taking_snapshot = false;
         match result {
             Ok(()) => {
-                self.bytes_at_snapshot = self.log.size_bytes();
+                self.snapshots.taken(now.mono);
                 self.step(now, Input::SnapshotTaken(id))
             }
             Err(error) => {
-                tracing::error!(%error, "no snapshot of the metadata was written; the log keeps growing");
+                let again = self.snapshots.failed(now.mono);
+                tracing::error!(%error, again_in = ?again, "no snapshot of the metadata was written; the log keeps growing");
                 After::default()
             }
         }
@@ -244,7 +245,7 @@ impl State {
 
     /// What followed while the node started is over: nobody was there to be told.
     pub(super) fn settle(&mut self) {
-        self.is_taking_snapshot = false;
+        self.snapshots.settle();
         self.wants_flush = false;
     }
 
@@ -290,7 +291,7 @@ impl State {
             after.is_elected = true;
         }
         self.was_active = is_active;
-        self.consider_snapshot(&mut after);
+        self.consider_snapshot(now, &mut after);
         #[cfg(any(debug_assertions, sim))]
         self.quorum.assert_invariants();
         after
@@ -366,7 +367,7 @@ impl State {
                     self.loaded.take().expect("a snapshot is loaded before the log begins at it");
                 assert_eq!(loaded, id, "the snapshot that was loaded is the one the machine takes");
                 after.committed.push(self.controller.restore(image));
-                self.bytes_at_snapshot = 0;
+                self.snapshots.installed(now.mono);
                 after.cleanup = true;
             }
             Effect::AdvanceLogStart(id) => {
@@ -385,6 +386,7 @@ impl State {
     }
 
     fn append(&mut self, now: Now, batch: &LogBatch) -> Result<(), MetadataError> {
+        self.snapshots.appended(batch.header.size_bytes() as u64);
         if self.is_leading() && batch.header.attributes.is_control() {
             self.controller.passed(i64::from(batch.header.last_offset_delta) + 1);
         }
@@ -453,16 +455,27 @@ impl State {
         }
     }
 
-    /// Takes a snapshot if enough has gathered behind the last one.
-    fn consider_snapshot(&mut self, after: &mut After) {
-        let image = self.controller.image();
-        let since = image.offset().0 - self.quorum.log_start().end.0;
-        let bytes = self.log.size_bytes().saturating_sub(self.bytes_at_snapshot);
-        let is_due = since >= SNAPSHOT_RECORDS || (bytes >= SNAPSHOT_BYTES && since > 0);
-        if !is_due || self.is_taking_snapshot || image.offset() > self.quorum.high_watermark() {
+    /// Whether something is committed that the newest snapshot does not hold.
+    fn has_news(&self) -> bool {
+        let newest = self.quorum.snapshot().unwrap_or(self.quorum.log_start());
+        self.controller.image().offset() > newest.end
+    }
+
+    /// When time alone makes a snapshot due.
+    pub(super) fn snapshot_due(&self) -> Option<Instant> {
+        self.snapshots.due_at().filter(|_| self.has_news())
+    }
+
+    /// Takes a snapshot if enough has gathered behind the last one, or it is old.
+    fn consider_snapshot(&mut self, now: Now, after: &mut After) {
+        if !self.has_news() || !self.snapshots.is_due(now.mono) {
             return;
         }
-        self.is_taking_snapshot = true;
+        let image = self.controller.image();
+        if image.offset() > self.quorum.high_watermark() {
+            return;
+        }
+        self.snapshots.begun();
         let end = image.offset();
         let id = SnapshotId { end, epoch: self.quorum.epoch_before(end) };
         let voters = self.quorum.voters_at(end).clone();

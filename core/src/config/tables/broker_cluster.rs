@@ -99,13 +99,13 @@ definitions! {
     "metadata.log.dir", String, None, Valid::Any, High, ReadOnly, Accepted,
         "This configuration determines where we put the metadata log.";
     "metadata.log.max.record.bytes.between.snapshots", Long, Some("20971520"),
-        Valid::AtLeast(1), High, ReadOnly, Accepted,
+        Valid::AtLeast(1), High, ReadOnly, Implemented,
         "This is the maximum number of bytes in the log between the latest snapshot and the high-watermark \
          needed before generating a new snapshot.";
     "metadata.log.max.snapshot.interval.ms", Long, Some("3600000"),
-        Valid::AtLeast(0), High, ReadOnly, Accepted,
+        Valid::AtLeast(0), High, ReadOnly, Implemented,
         "This is the maximum number of milliseconds to wait to generate a snapshot if there are committed \
-         records in the log that are not included in the latest snapshot.";
+         records in the log that are not included in the latest snapshot; 0 is no limit.";
     "metadata.log.segment.bytes", Int, Some("1073741824"), Valid::AtLeast(8388608), High, ReadOnly, Accepted,
         "The maximum size of a single metadata log file.";
     "metadata.log.segment.ms", Long, Some("604800000"), Valid::Any, High, ReadOnly, Accepted,
