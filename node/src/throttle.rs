@@ -86,11 +86,17 @@ impl Throttles {
     }
 
     /// Whether a client may make so many partitions come and go now (KIP-599); if not, when.
-    pub fn admit_mutations(&self, now: Instant, client_id: &str, partitions: f64) -> Result<(), Duration> {
+    pub fn admit_mutations(
+        &self,
+        now: Instant,
+        user: &str,
+        client_id: &str,
+        partitions: f64,
+    ) -> Result<(), Duration> {
         if !self.are_any() {
             return Ok(());
         }
-        self.lock().admit_mutations(now, client(client_id), partitions)
+        self.lock().admit_mutations(now, Client { user, id: client_id }, partitions)
     }
 }
 

@@ -169,7 +169,7 @@ impl Forwarder {
     }
 
     /// Sends a client's request to the active controller, now or once one is known.
-    pub(super) fn forward(&self, conn: &ConnInfo, raw: &Raw, responder: Responder) {
+    pub(super) fn forward(&self, conn: &ConnInfo, principal: &str, raw: &Raw, responder: Responder) {
         let Some(node) = self.node.upgrade() else { return responder.refuse("the node stops") };
         let now = self.shell.clock.mono();
         let limit = u64::try_from(node.broker_config().request_timeout_ms).unwrap_or(0);
@@ -181,7 +181,7 @@ impl Forwarder {
             client_id: raw.header.client_id.as_deref().map(str::to_owned),
             listener: conn.listener.to_string(),
             client_address: conn.peer.ip(),
-            principal: "User:ANONYMOUS".to_owned(),
+            principal: principal.to_owned(),
         };
         let waiting = Waiting {
             responder,
@@ -341,7 +341,7 @@ fn serve(node: &Arc<Node>, request: &ForwardRequest, body: &Bytes, responder: Re
         peer: SocketAddr::new(request.client_address, 0),
         listener: request.listener.as_str().into(),
     };
-    let mut conn = ConnCtx { info, state: ConnState::default() };
+    let mut conn = ConnCtx { info, state: ConnState::of(&request.principal) };
     let header = RequestHeader {
         api_key: request.api_key,
         api_version: request.api_version,

@@ -36,20 +36,37 @@ use highwater_protocol::messages::ApiVersionsRequest;
 use highwater_protocol::{
     ApiKey, ErrorCode, Features, Reader, RequestBody, ResponseHeader, api_versions_response,
 };
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The principal of every client without authentication, as Kafka calls it.
+const ANONYMOUS: &str = "User:ANONYMOUS";
+
 /// What the node keeps for a connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ConnState {
+    /// Who the client is; of a forwarded request, who it is to the node that it is connected to.
+    pub principal: Cow<'static, str>,
     /// The client's own name and version (KIP-511), if it told.
     pub software: Option<(String, String)>,
     /// Fetches that wait; they end with the connection.
     fetches: Vec<Arc<fetch::Pending>>,
 }
 
+impl Default for ConnState {
+    fn default() -> Self {
+        Self { principal: Cow::Borrowed(ANONYMOUS), software: None, fetches: Vec::new() }
+    }
+}
+
 impl ConnState {
+    /// A client of another node, which vouches for it.
+    fn of(principal: &str) -> Self {
+        Self { principal: Cow::Owned(principal.to_owned()), ..Self::default() }
+    }
+
     /// Keeps a waiting fetch alive until it is answered or the connection ends.
     fn remember_fetch(&mut self, pending: Arc<fetch::Pending>) {
         self.fetches.retain(|fetch| !fetch.is_over());
@@ -80,13 +97,22 @@ impl Call<'_> {
         self.client_id.as_deref().unwrap_or_default()
     }
 
+    /// The user whose quotas hold: the principal without its type.
+    pub fn user(&self) -> &str {
+        let principal = &*self.conn.state.principal;
+        principal.split_once(':').map_or(principal, |(_, user)| user)
+    }
+
     /// Lets the active controller answer, if this node is not it. Gives the call back if it is.
     fn unless_active(self) -> Option<Self> {
         if self.node.controller().is_active() {
             return Some(self);
         }
         match self.responder.is_client() {
-            true => self.node.forwarder().forward(&self.conn.info, self.raw, self.responder),
+            true => {
+                let principal = &self.conn.state.principal;
+                self.node.forwarder().forward(&self.conn.info, principal, self.raw, self.responder);
+            }
             false => self.responder.not_controller(),
         }
         None

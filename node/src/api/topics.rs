@@ -97,7 +97,19 @@ pub(super) fn create_partitions(call: Call<'_>, request: CreatePartitionsRequest
 /// Whether the client may make so many partitions come and go now (KIP-599).
 fn admit(call: &Call<'_>, partitions: i32) -> Result<(), Duration> {
     let now = call.node.clock().mono();
-    call.node.throttles().admit_mutations(now, call.client_id(), f64::from(partitions))
+    let (user, client_id) = (call.user(), call.client_id());
+    let admitted = call.node.throttles().admit_mutations(now, user, client_id, f64::from(partitions));
+    if let Err(wait) = admitted {
+        tracing::debug!(
+            user,
+            client_id,
+            address = %call.conn.info.peer.ip(),
+            partitions,
+            wait_ms = wait.as_millis(),
+            "a client is over its controller mutation quota"
+        );
+    }
+    admitted
 }
 
 fn quota_message() -> String {
