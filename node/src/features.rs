@@ -3,6 +3,7 @@
 //! `metadata.version` names the level of Kafka whose clients' behaviour we follow; tools print it, clients of ours do
 //! not depend on it. The others are told once they are implemented.
 
+use crate::config::Roles;
 use highwater_core::metadata::{FeatureRange, MetadataImage};
 use highwater_protocol::Features;
 use highwater_protocol::messages::{FinalizedFeatureKey, SupportedFeatureKey};
@@ -16,11 +17,15 @@ pub const FINALIZED: &[(&str, i16)] = &[("metadata.version", METADATA_VERSION)];
 /// The range of each feature that this release can serve.
 const SUPPORTED: &[(&str, i16, i16)] = &[("metadata.version", 7, METADATA_VERSION)];
 
+/// What a broker announces that does not play the role of a controller: it cannot be made a voter. No feature that
+/// could be finalized.
+pub const OBSERVES_ONLY: &str = "highwater.observes.only";
+
 /// What this node can serve, as it announces itself to the controller.
-pub fn supported() -> Vec<FeatureRange> {
-    let range =
-        |(name, min, max): &(&str, i16, i16)| FeatureRange { name: (*name).to_owned(), min: *min, max: *max };
-    SUPPORTED.iter().map(range).collect()
+pub fn supported(roles: Roles) -> Vec<FeatureRange> {
+    let observes = (!roles.controller).then_some((OBSERVES_ONLY, 0, 0));
+    let all = SUPPORTED.iter().copied().chain(observes);
+    all.map(|(name, min, max)| FeatureRange { name: name.to_owned(), min, max }).collect()
 }
 
 /// What ApiVersions tells.

@@ -232,7 +232,9 @@ impl Node {
             }
         }
         let changes = RoleChanges { opened, changed, removed };
-        if self.are_logs_open() {
+        if !self.roles().broker {
+            // It holds no partitions.
+        } else if self.are_logs_open() {
             self.change_roles(&before, &committed.image, &changes);
         } else if self.is_present(&committed.image)
             && let Err(error) = self.open_partitions()

@@ -13,6 +13,7 @@ use highwater_protocol::messages::{
     Listener, Node as QuorumNode, RemoveRaftVoterRequest, RemoveRaftVoterResponse,
 };
 use highwater_protocol::{ErrorCode, Uuid};
+use std::time::Duration;
 
 /// Serves DescribeQuorum. There is one topic to ask for, and it has one partition.
 pub(super) fn describe(call: Call<'_>, request: &DescribeQuorumRequest) {
@@ -101,15 +102,16 @@ fn refusal(error: VoterChangeError, id: i32) -> (ErrorCode, String) {
         VoterChangeError::NotCaughtUp => (
             ErrorCode::RequestTimedOut,
             format!(
-                "node {id} with this directory id does not follow the metadata log closely: start it first"
+                "node {id} with this directory id has not caught up with the metadata log in time: is it started?"
             ),
         ),
         VoterChangeError::Duplicate => (ErrorCode::DuplicateVoter, format!("node {id} is a voter already")),
         VoterChangeError::Unknown => {
             (ErrorCode::VoterNotFound, format!("no voter has the id {id} and this directory id"))
         }
+        // Kafka finds no set of voters without it.
         VoterChangeError::LastVoter => {
-            (ErrorCode::InvalidRequest, "the last voter cannot be removed".to_owned())
+            (ErrorCode::VoterNotFound, format!("node {id} is the last voter and cannot be removed"))
         }
     }
 }
@@ -119,31 +121,63 @@ fn is_foreign(node: &Node, cluster_id: Option<&String>) -> bool {
     cluster_id.is_some_and(|asked| node.image().cluster_id().is_some_and(|own| own != asked))
 }
 
-/// Serves AddRaftVoter. Listeners that are not given are those with which the node has registered.
+/// Whether id and directory can be those of a voter.
+fn is_voter_key(id: i32, directory_id: Uuid) -> bool {
+    id >= 0 && directory_id != Uuid::default()
+}
+
+/// How long a new voter may take to catch up: what the request allows, but not until a forwarded request is given up.
+fn wait_max(node: &Node, timeout_ms: i32) -> Duration {
+    let forwarded_ms = node.broker_config().request_timeout_ms / 5 * 4;
+    Duration::from_millis(u64::try_from(timeout_ms.min(forwarded_ms)).unwrap_or(0))
+}
+
+/// Serves AddRaftVoter. Listeners that are not given are those with which the node has registered. The new voter is
+/// waited for until it has caught up, or the request's time is over.
 pub(super) fn add_voter(call: Call<'_>, request: AddRaftVoterRequest) {
     let responder = call.responder;
+    let refuse = |error_code, message: Option<String>| AddRaftVoterResponse {
+        error_code,
+        error_message: message,
+        ..Default::default()
+    };
     if is_foreign(call.node, request.cluster_id.as_ref()) {
-        let error_code = ErrorCode::InconsistentClusterId;
-        return responder.send(&AddRaftVoterResponse { error_code, ..Default::default() });
+        return responder.send(&refuse(ErrorCode::InconsistentClusterId, None));
     }
     let id = request.voter_id;
+    if !is_voter_key(id, request.voter_directory_id) {
+        let message = "a voter has an id of 0 or above, and the id of its directory".to_owned();
+        return responder.send(&refuse(ErrorCode::InvalidRequest, Some(message)));
+    }
     let given = request.listeners.into_iter().map(|listener| Endpoint {
         listener: listener.name,
         host: listener.host,
         port: listener.port,
     });
     let image = call.node.image();
+    let observes_only = image.broker(BrokerId(id)).is_some_and(|registration| {
+        registration.features.iter().any(|feature| feature.name == crate::features::OBSERVES_ONLY)
+    });
+    if observes_only {
+        let message = format!("node {id} does not play the role of a controller (process.roles)");
+        return responder.send(&refuse(ErrorCode::InvalidRequest, Some(message)));
+    }
     let registered = image
         .broker(BrokerId(id))
         .and_then(|registration| registration.endpoint(highwater_core::transport::PEER_LISTENER).cloned());
-    let endpoints = registered.map_or_else(|| given.collect(), |endpoint| vec![endpoint]);
+    let endpoints: Vec<Endpoint> = registered.map_or_else(|| given.collect(), |endpoint| vec![endpoint]);
+    if endpoints.is_empty() {
+        let message = format!("node {id} is not registered, so the request must say where it is reached");
+        return responder.send(&refuse(ErrorCode::InvalidRequest, Some(message)));
+    }
+    let wait = wait_max(call.node, request.timeout_ms);
     let voter = Voter { directory_id: DirectoryId(request.voter_directory_id.0), endpoints };
-    call.node.controller().add_voter(BrokerId(id), voter, move |result| {
+    call.node.controller().add_voter(BrokerId(id), voter, wait, move |result| {
         let response = match result {
             Ok(()) => AddRaftVoterResponse::default(),
             Err(error) => {
                 let (error_code, message) = refusal(error, id);
-                AddRaftVoterResponse { error_code, error_message: Some(message), ..Default::default() }
+                refuse(error_code, Some(message))
             }
         };
         responder.send(&response);
@@ -158,6 +192,11 @@ pub(super) fn remove_voter(call: Call<'_>, request: &RemoveRaftVoterRequest) {
         return responder.send(&RemoveRaftVoterResponse { error_code, ..Default::default() });
     }
     let id = request.voter_id;
+    if !is_voter_key(id, request.voter_directory_id) {
+        let error_message = Some("a voter has an id of 0 or above, and the id of its directory".to_owned());
+        let error_code = ErrorCode::InvalidRequest;
+        return responder.send(&RemoveRaftVoterResponse { error_code, error_message, ..Default::default() });
+    }
     let directory_id = DirectoryId(request.voter_directory_id.0);
     call.node.controller().remove_voter(BrokerId(id), directory_id, move |result| {
         let response = match result {

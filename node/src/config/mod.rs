@@ -7,10 +7,12 @@
 mod explain;
 mod listeners;
 mod properties;
+mod roles;
 mod toml_file;
 
 pub use explain::{Explanation, TopicSetting, explain, topic_settings};
 pub use listeners::{HostPort, Listener};
+pub use roles::Roles;
 
 use highwater_core::config::{
     BROKER, BrokerConfig, Class, ConfigMap, LISTENER_LIMITS, Layers, TOPIC, Value, list, parse_long,
@@ -77,9 +79,11 @@ pub struct Loader {
 pub struct NodeConfig {
     /// `node.id` or `broker.id`
     pub node_id: BrokerId,
+    /// `process.roles`
+    pub roles: Roles,
     /// `log.dirs` or `log.dir`
     pub data_dirs: Vec<PathBuf>,
-    /// `listeners` and `advertised.listeners`, without those of controllers
+    /// `listeners` and `advertised.listeners`, without those of controllers; none if the node is no broker
     pub listeners: Vec<Listener>,
     /// `highwater.admin.listener`
     pub admin: Option<HostPort>,
@@ -231,7 +235,12 @@ impl Loader {
             origins.insert(name, origin);
         }
         let node_id = self.checked(node_id(&fixed));
-        let listeners = self.checked(client_listeners(&fixed));
+        let roles = Roles::parse(effective(&fixed, "process.roles").unwrap_or_default());
+        let listeners = match roles.broker {
+            true => self.checked(client_listeners(&fixed)),
+            // Clients have nothing to ask of a controller: brokers carry their requests to it.
+            false => Some(Vec::new()),
+        };
         let data_dirs = self.checked(data_dirs(&fixed));
         let admin = self.checked(host_port(&fixed, "highwater.admin.listener"));
         let peer = self.checked(
@@ -239,7 +248,6 @@ impl Loader {
                 .and_then(|peer| peer.ok_or_else(|| format!("{PEER_LISTENER_SETTING} must not be empty"))),
         );
         let peer_advertised = self.checked(host_port(&fixed, "highwater.peer.advertised.listener"));
-        self.checked(check_roles(&fixed));
         let empty = ConfigMap::new();
         let layers = Layers { dynamic: &empty, dynamic_default: &empty, fixed: &fixed };
         self.checked(BrokerConfig::validate(&layers).map_err(|error| error.0));
@@ -254,6 +262,7 @@ impl Loader {
         }
         Ok(NodeConfig {
             node_id,
+            roles,
             data_dirs: data_dirs.expect(all),
             listeners: listeners.expect(all),
             admin: admin.expect(all),
@@ -343,14 +352,6 @@ fn data_dirs(fixed: &ConfigMap) -> Result<Vec<PathBuf>, String> {
 fn host_port(fixed: &ConfigMap, setting: &str) -> Result<Option<HostPort>, String> {
     let text = effective(fixed, setting).filter(|text| !text.is_empty());
     text.map(|text| text.parse().map_err(|why| format!("{setting}: {why}"))).transpose()
-}
-
-fn check_roles(fixed: &ConfigMap) -> Result<(), String> {
-    let roles = effective(fixed, "process.roles").unwrap_or_default();
-    if roles.is_empty() || list(roles).any(|role| role == "broker") {
-        return Ok(());
-    }
-    Err("process.roles: a node that is no broker is not supported yet".to_owned())
 }
 
 /// The effective text of a broker setting before any dynamic one.

@@ -61,6 +61,20 @@ fn kafkas_own_server_properties_are_taken() {
 }
 
 #[test]
+fn roles_are_what_a_node_plays() {
+    let roles = |text: &str| properties(text).finish().map(|config| (config.roles, config.listeners.len()));
+    let both = Roles { broker: true, controller: true };
+    assert_eq!(roles(""), Ok((both, 1)));
+    assert_eq!(roles("process.roles=controller,broker"), Ok((both, 1)));
+    assert_eq!(roles("process.roles=broker"), Ok((Roles { broker: true, controller: false }, 1)));
+    let apart =
+        "process.roles=controller\nlisteners=CONTROLLER://:9093\ncontroller.listener.names=CONTROLLER";
+    let controller = Roles { broker: false, controller: true };
+    assert_eq!(roles(apart), Ok((controller, 0)), "it has no listener for clients, and needs none");
+    assert!(roles("process.roles=leader").is_err());
+}
+
+#[test]
 fn the_later_source_wins() {
     let variables = [("HIGHWATER_NUM_PARTITIONS", "3"), ("HIGHWATER_LOG_RETENTION_MS", "7"), ("HOME", "/")];
     let config = properties("num.partitions=2\nlog.retention.ms=5\nauto.create.topics.enable=FALSE")

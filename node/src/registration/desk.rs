@@ -244,6 +244,11 @@ impl Desk {
     }
 
     fn reply(&self, asker: &Asker, body: BrokerReplyBody) {
+        // What becomes of a registration is told where it is planned.
+        let is_registration = matches!(asker.request.body, BrokerRequestBody::Register(_));
+        if let (BrokerReplyBody::Refused(why), false) = (&body, is_registration) {
+            tracing::warn!(broker = asker.to.0, %why, "a broker's request is refused; it has to register anew");
+        }
         let reply: BrokerReply = asker.request.reply(body);
         let frame = Frame {
             kind: FrameKind::BrokerReply,

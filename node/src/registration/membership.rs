@@ -39,6 +39,8 @@ pub struct Beginning {
     pub config: LifecycleConfig,
     /// Its epoch, if it is the cluster's only node and has registered itself.
     pub epoch: Option<BrokerEpoch>,
+    /// Whether it is a broker at all: if not, it never registers.
+    pub is_member: bool,
 }
 
 struct State {
@@ -52,6 +54,7 @@ struct State {
 /// This process as a member of the cluster.
 pub struct Membership {
     id: BrokerId,
+    is_member: bool,
     me: Weak<Self>,
     shell: Arc<Shell>,
     node: Weak<Node>,
@@ -69,7 +72,7 @@ impl fmt::Debug for Membership {
 impl Membership {
     /// A process that has just begun. It is silent until it is told of a controller.
     pub fn new(beginning: Beginning, shell: Arc<Shell>, node: Weak<Node>) -> Arc<Self> {
-        let Beginning { id, incarnation, announced, config, epoch } = beginning;
+        let Beginning { id, incarnation, announced, config, epoch, is_member } = beginning;
         let machine = match epoch {
             Some(epoch) => BrokerLifecycle::registered(incarnation, announced, config, epoch),
             None => BrokerLifecycle::new(incarnation, announced, config),
@@ -78,6 +81,7 @@ impl Membership {
         let state = State { machine, out: Outbox::new(), is_driven: epoch.is_none(), armed: None };
         let membership = Arc::new_cyclic(|me: &Weak<Self>| Self {
             id,
+            is_member,
             me: me.clone(),
             shell,
             node,
@@ -140,7 +144,7 @@ impl Membership {
     /// Leaves the cluster in good order: others lead what this broker led, or the time is up.
     pub async fn leave(&self, limit: Duration) {
         let is_driven = self.cell.lock().is_ok_and(|state| state.is_driven);
-        if !is_driven {
+        if !is_driven || !self.is_member {
             return;
         }
         let mut standing = self.subscribe();
@@ -157,6 +161,9 @@ impl Membership {
 
     /// Hands an input to the machine if `wants` says so, and carries out what follows.
     fn drive(&self, wants: impl FnOnce(&mut State) -> bool, input: Input) {
+        if !self.is_member {
+            return;
+        }
         let now = self.shell.clock.now();
         let Ok(mut held) = self.cell.lock() else { return };
         let state = &mut *held;

@@ -70,7 +70,9 @@ pub(super) fn run(args: &NodesArgs, output: Output) -> Result<(), CliError> {
             }
         };
         let nodes = brokers.brokers.iter().map(node).collect();
-        Ok(Nodes { cluster_id: brokers.cluster_id, controller: brokers.controller, nodes })
+        // Brokers are told of one of them where the controller is none.
+        let controller = quorum.as_ref().and_then(|quorum| quorum.leader).or(brokers.controller);
+        Ok(Nodes { cluster_id: brokers.cluster_id, controller, nodes })
     })?;
     output.print(&nodes, human)
 }
