@@ -6,6 +6,7 @@
 use crate::api::{FetchHub, Forwarder};
 use crate::background::{self, Running};
 use crate::clock::Clock;
+use crate::config::Roles;
 use crate::controller::{
     ControllerCell, ControllerSetup, InitialController, MetadataError, StartingController,
 };
@@ -28,7 +29,7 @@ use highwater_core::config::{BrokerConfig, ConfigMap, Layers};
 use highwater_core::fetch::SessionsLimits;
 use highwater_core::ids::{BrokerEpoch, BrokerId, DirectoryId};
 use highwater_core::metadata::peer::RegisterBroker;
-use highwater_core::metadata::{Asker, Endpoint, MetadataImage, PlanContext, Registration};
+use highwater_core::metadata::{Asker, Controller, Endpoint, MetadataImage, PlanContext, Registration};
 use highwater_core::random;
 use highwater_core::registration::LifecycleConfig;
 use highwater_core::time::Now;
@@ -46,12 +47,14 @@ use tokio::sync::watch;
 pub struct NodeSetup {
     /// This broker's id.
     pub node_id: BrokerId,
+    /// What it is to its cluster.
+    pub roles: Roles,
     /// Where its data are.
     pub data_dir: PathBuf,
     /// The cluster's id if it is given, for a new directory to take and an old one to have.
     pub cluster_id: Option<String>,
     /// The controllers of the cluster that this node founds or joins (KIP-853); none if it founds one alone, or knows
-    /// them from its log.
+    /// them from its directory.
     pub initial_controllers: Vec<InitialController>,
     /// What file, environment and command line say.
     pub fixed: ConfigMap,
@@ -98,6 +101,8 @@ pub enum StartError {
     Logs(LogError),
     /// The store of what can be rebuilt can neither be opened nor replaced.
     MetaStore(MetaStoreError),
+    /// Its roles do not fit what its directory says of the quorum.
+    Roles(String),
 }
 
 impl fmt::Display for StartError {
@@ -107,6 +112,7 @@ impl fmt::Display for StartError {
             Self::Metadata(error) => error.fmt(f),
             Self::Logs(error) => error.fmt(f),
             Self::MetaStore(error) => error.fmt(f),
+            Self::Roles(why) => f.write_str(why),
         }
     }
 }
@@ -118,6 +124,7 @@ impl std::error::Error for StartError {
             Self::Metadata(error) => Some(error),
             Self::Logs(error) => Some(error),
             Self::MetaStore(error) => Some(error),
+            Self::Roles(_) => None,
         }
     }
 }
@@ -175,11 +182,14 @@ impl fmt::Debug for Node {
 
 impl Node {
     /// Opens the data directory and everything in it, registers the broker and starts its workers. Blocks.
-    pub fn start(config: NodeSetup, platform: Platform) -> Result<Arc<Self>, StartError> {
+    pub fn start(mut config: NodeSetup, platform: Platform) -> Result<Arc<Self>, StartError> {
         let clock = Clock::start();
         let now = clock.now();
         let layers_now = broker_config_of(&config.fixed);
         let data_dir = open_data_dir(&config, &platform.disk, &layers_now)?;
+        if config.initial_controllers.is_empty() {
+            config.initial_controllers = remembered_controllers(&data_dir)?;
+        }
         let meta_store = (platform.open_meta_store)(data_dir.path()).map_err(StartError::MetaStore)?;
         let random = u64::from_le_bytes(config.seed[..8].try_into().expect("eight bytes"));
         let mut starting = StartingController::open(ControllerSetup {
@@ -188,9 +198,16 @@ impl Node {
             initial_controllers: &config.initial_controllers,
             peer_endpoints: peer_endpoint(&config).into_iter().collect(),
             config: crate::settings::quorum_config(&config.fixed),
+            snapshots: crate::settings::snapshot_config(&config.fixed),
             seed: random,
             now,
         })?;
+        check_roles(&config, &starting)?;
+        if starting.knows_nobody() {
+            tracing::warn!(
+                "no controller of the cluster is known: name them with --initial-controllers; the node waits for one to call"
+            );
+        }
         let beginning = begin(&config, &data_dir, &mut starting, now)?;
         let peers = open_peers(&config, &data_dir, platform.open_peers, &platform.control, random);
         let shell = Arc::new(Shell {
@@ -235,7 +252,10 @@ impl Node {
         node.shell.replication.attach(node.me.clone());
         node.shell.replication.configure(&node.broker_config());
         node.membership.carry_isr_changes();
-        if node.is_present(&node.image()) {
+        if !node.roles().broker {
+            // There are none, and what another role has left here is nothing to sweep away.
+            node.logs_are_open();
+        } else if node.is_present(&node.image()) {
             node.open_partitions()?;
         }
         node.start_workers(&platform.control);
@@ -274,6 +294,11 @@ impl Node {
     /// This broker's id.
     pub const fn id(&self) -> BrokerId {
         self.config.node_id
+    }
+
+    /// What it is to its cluster.
+    pub const fn roles(&self) -> Roles {
+        self.config.roles
     }
 
     /// The epoch of this process's registration; −1, which nobody takes, before there is one.
@@ -432,7 +457,10 @@ impl Node {
 
     /// Who answers from the image to a client of this listener.
     pub fn asker<'a>(&'a self, listener: &'a str) -> Asker<'a> {
-        let (node, controller) = (self.config.node_id, self.controller.active_controller());
+        let node = self.config.node_id;
+        // Clients know brokers only; any of them carries to the controller what is for it.
+        let is_broker = |id: BrokerId| self.image().broker(id).is_some();
+        let controller = self.controller.active_controller().map(|id| if is_broker(id) { id } else { node });
         Asker { listener, node, fixed: &self.config.fixed, controller }
     }
 
@@ -568,7 +596,8 @@ fn open_data_dir(
     broker: &BrokerConfig,
 ) -> Result<DataDir, DataDirError> {
     let context = LogContext { disk: disk.clone(), files: OpenFiles::new(config.open_files_max) };
-    let founds = config.initial_controllers.is_empty();
+    // Whoever cannot vote founds nothing.
+    let founds = config.initial_controllers.is_empty() && config.roles.controller;
     DataDir::open(
         context,
         &DataDirConfig {
@@ -577,9 +606,42 @@ fn open_data_dir(
             cluster_id: config.cluster_id.clone(),
             cluster_id_if_new: founds.then(|| new_cluster_id(&config.seed)),
             directory_id_if_new: directory_id_of(&config.seed),
+            initial_controllers_if_new: (!founds)
+                .then(|| InitialController::join(&config.initial_controllers)),
             available_bytes_min: u64::try_from(broker.disk_free_bytes_min).unwrap_or(0),
         },
     )
+}
+
+/// The controllers with which a directory was made.
+fn remembered_controllers(data_dir: &DataDir) -> Result<Vec<InitialController>, DataDirError> {
+    let named = data_dir.initial_controllers().unwrap_or_default();
+    InitialController::split(named).map_err(|error| DataDirError::Foreign {
+        path: data_dir.path().to_owned(),
+        cause: format!("of the controllers in its meta.properties, {error}"),
+    })
+}
+
+/// Whether a node with these roles can start on what its directory says of the quorum.
+fn check_roles(config: &NodeSetup, starting: &StartingController) -> Result<(), StartError> {
+    if config.roles.controller {
+        return Ok(());
+    }
+    let id = config.node_id;
+    if starting.votes() {
+        return Err(StartError::Roles(format!(
+            "process.roles={} does not let node {id} vote, but it is one of the controllers that do: remove its vote \
+             first (`highwater cluster remove-voter {id}`), or add the role controller",
+            config.roles
+        )));
+    }
+    if starting.knows_nobody() {
+        return Err(StartError::Roles(format!(
+            "process.roles={} needs the controllers of a cluster: name them with --initial-controllers",
+            config.roles
+        )));
+    }
+    Ok(())
 }
 
 /// The id of a cluster that is founded in this run.
@@ -656,7 +718,7 @@ fn begin(
         directory_id: data_dir.directory_id().0,
         endpoints,
         rack,
-        features: crate::features::supported(),
+        features: crate::features::supported(config.roles),
         clean_stop_of: match starting.is_leading() {
             // A directory of a release without broker epochs tells only whether it was closed in order.
             true => data_dir.last_run().broker_epoch.or(before).filter(|_| data_dir.last_run().was_clean),
@@ -667,27 +729,41 @@ fn begin(
     // A node alone is registered in the flush that its start needs anyway; others ask the active controller.
     let registration = Registration { id: config.node_id, incarnation, announced: announced.clone() };
     let epoch = match starting.is_leading() {
-        true => Some(register(config, data_dir, starting, now, &registration)?),
+        true => found(config, data_dir, starting, now, &registration)?,
         false => None,
     };
+    let is_member = config.roles.broker;
     let config = lifecycle_config(&broker_config_of(&config.fixed));
-    Ok(Beginning { id: registration.id, incarnation, announced, config, epoch })
+    Ok(Beginning { id: registration.id, incarnation, announced, config, epoch, is_member })
 }
 
-/// Founds the cluster, if that is still to be done, and registers its only voter.
-fn register(
+/// Founds the cluster, if that is still to be done, and registers its only voter if that is a broker.
+fn found(
     config: &NodeSetup,
     data_dir: &DataDir,
     starting: &mut StartingController,
     now: Now,
     registration: &Registration,
-) -> Result<BrokerEpoch, MetadataError> {
+) -> Result<Option<BrokerEpoch>, MetadataError> {
     let cluster_id = data_dir.cluster_id().unwrap_or_else(|| new_cluster_id(&config.seed));
+    if starting.image().cluster_id().is_none() {
+        tracing::info!(
+            cluster_id,
+            "founded a new cluster, for nobody else was named; if a disk was lost that was part of one, \
+             stop this node, empty its directory, and name the others with --initial-controllers"
+        );
+    }
     starting.append(now, |controller| controller.plan_cluster(&cluster_id))?;
     for (name, level) in crate::features::FINALIZED {
         starting.append(now, |controller| controller.plan_feature(name, *level))?;
     }
-    let epoch = starting.append(now, |controller| controller.plan_register_only_broker(registration))?;
+    let epoch = match config.roles.broker {
+        true => {
+            let planned = |controller: &Controller| controller.plan_register_only_broker(registration);
+            Some(starting.append(now, planned)?)
+        }
+        false => None,
+    };
     starting.commit(data_dir, now)?;
     if data_dir.cluster_id().is_none() {
         data_dir.join_cluster(&cluster_id).map_err(MetadataError::DataDir)?;

@@ -13,6 +13,7 @@ fn config(path: &Path) -> DataDirConfig {
         cluster_id: None,
         cluster_id_if_new: Some("first-cluster".to_owned()),
         directory_id_if_new: DirectoryId([7; 16]),
+        initial_controllers_if_new: None,
         available_bytes_min: 0,
     }
 }
@@ -60,6 +61,40 @@ fn a_directory_without_a_cluster_learns_it_once() {
     assert!(dir.join_cluster("other").is_err());
     drop(dir);
     assert_eq!(open(&joining).unwrap().cluster_id().as_deref(), Some("found"));
+}
+
+#[test]
+fn a_directory_keeps_the_controllers_it_was_made_with() {
+    let root = tempfile::tempdir().unwrap();
+    let made = DataDirConfig {
+        cluster_id_if_new: None,
+        initial_controllers_if_new: Some("1@a:1,2@b:1".to_owned()),
+        ..config(root.path())
+    };
+    let dir = open(&made).unwrap();
+    dir.join_cluster("found").unwrap();
+    drop(dir);
+    let dir = open(&config(root.path())).unwrap();
+    assert_eq!(dir.initial_controllers(), Some("1@a:1,2@b:1"), "neither joining nor starting changes them");
+
+    let alone = tempfile::tempdir().unwrap();
+    assert_eq!(open(&config(alone.path())).unwrap().initial_controllers(), None);
+    let later =
+        DataDirConfig { initial_controllers_if_new: Some("1@a:1".to_owned()), ..config(alone.path()) };
+    assert_eq!(open(&later).unwrap().initial_controllers(), None, "whoever founded alone has founded alone");
+}
+
+#[test]
+fn a_directory_is_formatted_once() {
+    let root = tempfile::tempdir().unwrap();
+    let context = || LogContext { disk: Arc::new(RealDisk), files: OpenFiles::new(8) };
+    drop(DataDir::format(context(), &config(root.path())).unwrap());
+    let again = DataDir::format(context(), &config(root.path())).map(|_| ());
+    assert!(matches!(again, Err(DataDirError::Formatted(_))), "{again:?}");
+    assert!(
+        open(&config(root.path())).unwrap().last_run().was_clean,
+        "nothing is recovered at the first start"
+    );
 }
 
 #[test]

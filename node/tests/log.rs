@@ -41,6 +41,7 @@ impl House {
             cluster_id: None,
             cluster_id_if_new: Some("cluster-of-the-test".to_owned()),
             directory_id_if_new: DirectoryId([7; 16]),
+            initial_controllers_if_new: None,
             available_bytes_min: 0,
         }
     }
@@ -531,6 +532,7 @@ fn many_logs_live_with_few_descriptors() {
         cluster_id: None,
         cluster_id_if_new: Some("c".to_owned()),
         directory_id_if_new: DirectoryId([7; 16]),
+        initial_controllers_if_new: None,
         available_bytes_min: 0,
     };
     let dir = DataDir::open(context.clone(), &config).unwrap();

@@ -35,6 +35,7 @@ fn open(root: &std::path::Path, config: LogConfig) -> (DataDir, Log) {
         cluster_id: None,
         cluster_id_if_new: Some("c".to_owned()),
         directory_id_if_new: DirectoryId([7; 16]),
+        initial_controllers_if_new: None,
         available_bytes_min: 0,
     };
     let dir = DataDir::open(context, &dir_config).unwrap();

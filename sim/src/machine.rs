@@ -34,6 +34,9 @@ const COMPACTED: &str = "__consumer_offsets";
 /// Where a node of a cluster listens for the others.
 const PEER_PORT: u16 = 9192;
 
+/// So much metadata lies between two snapshots, if a run says nothing else.
+const SNAPSHOT_BYTES: u32 = 8 << 10;
+
 /// How long a start may take.
 const START_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -94,7 +97,10 @@ fn key(partition: &Partition) -> PartitionKey {
 
 impl Machine {
     /// A machine with an empty disk, not started.
-    pub fn new(world: &Arc<World>, mut rng: Rng, id: i32, config: ConfigMap) -> Self {
+    pub fn new(world: &Arc<World>, mut rng: Rng, id: i32, mut config: ConfigMap) -> Self {
+        // So that runs of minutes see snapshots of the metadata come and go.
+        let snapshots = "metadata.log.max.record.bytes.between.snapshots".to_owned();
+        config.entry(snapshots).or_insert_with(|| SNAPSHOT_BYTES.to_string());
         let ip = node_host(id).parse().expect("a node's host is an address");
         let machine = Handle::current().create_node().name(format!("node-{id}")).ip(ip).build();
         let disk = SimDisk::new(rng.next_u64());
@@ -196,6 +202,7 @@ impl Machine {
         self.incarnation.copy_from_slice(&seed[..16]);
         NodeSetup {
             node_id: BrokerId(self.id),
+            roles: highwater::config::Roles::default(),
             data_dir: PathBuf::from("/data"),
             cluster_id: None,
             initial_controllers: self.controllers.iter().map(|id| controller(*id)).collect(),

@@ -96,6 +96,7 @@ fn open_dir(disk: &SimDisk) -> Result<DataDir, String> {
         cluster_id: None,
         cluster_id_if_new: Some("c".to_owned()),
         directory_id_if_new: DirectoryId([7; 16]),
+        initial_controllers_if_new: None,
         available_bytes_min: 0,
     };
     DataDir::open(context, &dir_config).map_err(|e| e.to_string())

@@ -9,6 +9,7 @@ mod consume;
 mod datetime;
 mod dev;
 mod error;
+mod format;
 mod group;
 mod log;
 mod offsets;
@@ -31,6 +32,7 @@ use std::process::ExitCode;
 #[command(after_help = "Examples:
   highwater serve                                    one broker on 127.0.0.1:9092, data in ./highwater-data
   highwater serve --ephemeral --listen 127.0.0.1:0   a throw-away broker on a free port, for tests
+  highwater format --standalone --data-dir /data     makes a data directory, and says for which cluster
   highwater dev                                      a cluster of three nodes on 127.0.0.1:9092 to 9094
   highwater topic create orders --partitions 3
   highwater produce orders --key-separator : --file orders.txt
@@ -53,6 +55,10 @@ pub struct Cli {
 enum Command {
     /// Run a broker in the foreground
     Serve(serve::ServeArgs),
+    /// Make a data directory for a node that is to be started later
+    Format(format::FormatArgs),
+    /// Print an id for a new cluster, or for the directory of one of its controllers
+    RandomUuid,
     /// Run a cluster on this machine
     Dev(dev::DevArgs),
     /// Kill, stop, start, pause and resume nodes of such a cluster
@@ -89,6 +95,8 @@ pub fn run(cli: &Cli) -> ExitCode {
     let output = Output::new(cli.json);
     let outcome = match &cli.command {
         Command::Serve(args) => serve::run(args, output),
+        Command::Format(args) => format::run(args, output),
+        Command::RandomUuid => format::print_uuid(output),
         Command::Dev(args) => dev::run(args, output),
         Command::DevNode(args) => dev::run_node(args, output),
         Command::Cluster(command) => cluster::run(command, output),

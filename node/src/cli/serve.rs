@@ -9,6 +9,7 @@ use crate::broker::Broker;
 use crate::config::{HostPort, Listener, Loader, NodeConfig};
 use crate::controller::InitialController;
 use crate::disk::RealDisk;
+use crate::log::read_owner;
 use crate::meta_store::{MetaStore, MetaStoreError, SledMeta};
 use crate::node::{Node, NodeSetup, Platform};
 use crate::sendfile::SendfileListen;
@@ -23,6 +24,7 @@ use std::io::{IsTerminal, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -70,7 +72,7 @@ pub struct ServeArgs {
     #[arg(long, conflicts_with = "data_dir")]
     ephemeral: bool,
     /// The first voters of the cluster that this node founds with others, or the nodes of the one that it joins
-    /// [default: this node alone]
+    /// [default: those that its directory was formatted with, or this node alone]
     #[arg(long, value_name = "ID@HOST:PORT", value_delimiter = ',')]
     initial_controllers: Vec<InitialController>,
     /// How log lines are written; --json is the same as json
@@ -79,38 +81,38 @@ pub struct ServeArgs {
 }
 
 /// Flags that set a broker's settings.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct SettingsArgs {
     /// Settings under Kafka's names: `.properties`, or `.toml`
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
     /// Where the data are [default: ./highwater-data]
     #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    pub(super) data_dir: Option<PathBuf>,
     /// Where to listen [default: 127.0.0.1:9092]; port 0 takes a free one
     #[arg(long, value_name = "HOST:PORT")]
-    listen: Option<String>,
+    pub(super) listen: Option<String>,
     /// What clients are told to connect to [default: where it listens]
     #[arg(long, value_name = "HOST:PORT")]
-    advertise: Option<String>,
+    pub(super) advertise: Option<String>,
     /// Where other nodes of the cluster connect [default: 127.0.0.1:0]; port 0 takes a free one
     #[arg(long, value_name = "HOST:PORT")]
-    peer_listen: Option<String>,
+    pub(super) peer_listen: Option<String>,
     /// Where /metrics, /livez and /readyz are served [default: nowhere]
     #[arg(long, value_name = "HOST:PORT")]
-    admin: Option<String>,
-    /// This broker's id [default: 1]
+    pub(super) admin: Option<String>,
+    /// This node's id [default: that of its data directory, or 1]
     #[arg(long, value_name = "N")]
-    node_id: Option<i32>,
+    pub(super) node_id: Option<i32>,
     /// One setting; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    pub(super) set: Vec<String>,
 }
 
 /// Runs the broker until SIGTERM or Ctrl-C.
 pub fn run(args: &ServeArgs, output: Output) -> Result<(), CliError> {
     log_to_stderr(if output.is_json() { LogFormat::Json } else { args.log_format });
-    let config = load(&args.settings)?;
+    let config = if args.ephemeral { load(&args.settings)? } else { load_for(&args.settings)? };
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -140,6 +142,20 @@ fn log_to_stderr(format: LogFormat) {
     match format {
         LogFormat::Text => log.with_target(false).init(),
         LogFormat::Json => log.json().init(),
+    }
+}
+
+/// As [`load`], with the id of the data directory where none is configured.
+fn load_for(args: &SettingsArgs) -> Result<NodeConfig, CliError> {
+    let config = load(args)?;
+    let is_named = ["node.id", "broker.id"].iter().any(|name| config.origins.contains_key(*name));
+    let found = match config.data_dirs.as_slice() {
+        [dir] if !is_named => read_owner(&RealDisk, dir).map_err(CliError::new)?,
+        _ => None,
+    };
+    match found.and_then(|found| found.node_id) {
+        Some(id) => load(&SettingsArgs { node_id: Some(id.0), ..args.clone() }),
+        None => Ok(config),
     }
 }
 
@@ -210,7 +226,7 @@ impl Drop for DataDir {
 }
 
 /// Bytes from the operating system.
-fn random<const N: usize>() -> Result<[u8; N], CliError> {
+pub(super) fn random<const N: usize>() -> Result<[u8; N], CliError> {
     let mut bytes = [0; N];
     File::open("/dev/urandom")
         .and_then(|mut source| source.read_exact(&mut bytes))
@@ -234,6 +250,7 @@ async fn serve(
     let admin = AdminPort::open(config.admin.as_ref()).await?;
     let setup = NodeSetup {
         node_id: config.node_id,
+        roles: config.roles,
         data_dir: data_dir.to_owned(),
         cluster_id: None,
         initial_controllers: args.initial_controllers.clone(),
@@ -284,8 +301,17 @@ fn open_meta_store(data_dir: &Path) -> Result<Arc<dyn MetaStore>, MetaStoreError
     Ok(Arc::new(store))
 }
 
+/// How often a node that is no broker looks whether its quorum has a leader, while it starts.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
 /// Waits until the cluster counts on this node: at once if it is the cluster.
 async fn registered(node: &Node) {
+    if !node.roles().broker {
+        while node.controller().active_controller().is_none() {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+        return;
+    }
     let mut standing = node.membership().subscribe();
     // The node goes on for as long as it is waited for.
     let _ = standing.wait_for(|standing| matches!(standing, Standing::Active)).await;

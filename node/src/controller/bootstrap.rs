@@ -1,6 +1,6 @@
 //! Who votes in a cluster whose log does not tell yet.
 //!
-//! - No controllers named and a directory that founds its cluster: this node alone.
+//! - No controllers named, now or when the directory was made, and a directory that founds its cluster: this node alone.
 //! - Controllers named: those. A set that names ids without directories elects its first leader with the votes of all
 //!   of them, and so learns their directories: a node whose disk was lost and that is started with the same arguments
 //!   finds others with a log, and joins as an observer (CQ-09).
@@ -31,6 +31,30 @@ impl InitialController {
     /// Where it listens.
     pub fn address(&self) -> PeerAddress {
         PeerAddress { host: self.host.clone(), port: self.port }
+    }
+
+    /// Reads a list of them, as [`InitialController::join`] wrote it.
+    pub fn split(text: &str) -> Result<Vec<Self>, InitialControllerError> {
+        text.split(',').filter(|one| !one.is_empty()).map(str::parse).collect()
+    }
+
+    /// A list of them, as operators write it.
+    pub fn join(controllers: &[Self]) -> String {
+        controllers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+    }
+}
+
+impl fmt::Display for InitialController {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, host, port, .. } = self;
+        match host.contains(':') {
+            true => write!(f, "{id}@[{host}]:{port}")?,
+            false => write!(f, "{id}@{host}:{port}")?,
+        }
+        match self.directory_id {
+            Some(directory_id) => write!(f, ":{directory_id}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -81,7 +105,8 @@ pub(super) fn address(endpoint: &Endpoint) -> PeerAddress {
 /// The voters as configured.
 pub(super) fn voters(setup: &ControllerSetup<'_>, me: ReplicaKey) -> VoterSet {
     if setup.initial_controllers.is_empty() {
-        let founds = setup.data_dir.cluster_id().is_some();
+        // A directory of the releases before clusters says nothing of controllers, but has its cluster.
+        let founds = setup.data_dir.initial_controllers().is_none() && setup.data_dir.cluster_id().is_some();
         let own = Voter { directory_id: me.directory_id, endpoints: setup.peer_endpoints.clone() };
         return VoterSet::new(founds.then_some((me.id, own)));
     }
@@ -97,6 +122,10 @@ pub(super) fn voters(setup: &ControllerSetup<'_>, me: ReplicaKey) -> VoterSet {
 mod tests {
     use super::*;
 
+    fn plain_of(text: &str) -> InitialController {
+        text.parse().expect("a controller")
+    }
+
     #[test]
     fn controllers_are_read_as_operators_write_them() {
         let read = |text: &str| text.parse::<InitialController>().ok();
@@ -111,6 +140,8 @@ mod tests {
         let text = format!("1@a.example:9192:{}", DirectoryId([7; 16]));
         assert_eq!(read(&text), Some(InitialController { directory_id, ..plain.clone() }));
         assert_eq!(read("1@[::1]:9192"), Some(InitialController { host: "::1".to_owned(), ..plain }));
+        let both = [plain_of("1@[::1]:9192"), plain_of(&text)];
+        assert_eq!(InitialController::split(&InitialController::join(&both)), Ok(both.to_vec()));
         for bad in ["", "1", "1@", "1@a", "1@a:", "1@a:0", "x@a:1", "-1@a:1", "1@:1", "1@a:1:short"] {
             assert_eq!(read(bad), None, "{bad}");
         }

@@ -19,6 +19,7 @@ fn data_dir(path: &Path) -> DataDir {
         cluster_id: None,
         cluster_id_if_new: Some("the-cluster".to_owned()),
         directory_id_if_new: DirectoryId([7; 16]),
+        initial_controllers_if_new: None,
         available_bytes_min: 0,
     };
     DataDir::open(context, &config).expect("a directory of our own")
@@ -31,6 +32,7 @@ fn open(data_dir: &DataDir) -> StartingController {
         initial_controllers: &[],
         peer_endpoints: Vec::new(),
         config: QuorumConfig::default(),
+        snapshots: SnapshotConfig::default(),
         seed: 1,
         now: NOW,
     };
@@ -136,6 +138,7 @@ fn a_log_that_begins_at_a_snapshot_is_read_from_there_and_not_without_it() {
         initial_controllers: &[],
         peer_endpoints: Vec::new(),
         config: QuorumConfig::default(),
+        snapshots: SnapshotConfig::default(),
         seed: 1,
         now: NOW,
     };
@@ -155,6 +158,7 @@ fn a_node_among_several_does_not_lead_before_it_is_elected() {
         initial_controllers: &initial,
         peer_endpoints: Vec::new(),
         config: QuorumConfig::default(),
+        snapshots: SnapshotConfig::default(),
         seed: 1,
         now: NOW,
     };

@@ -24,6 +24,9 @@ pub const FORMAT_VERSION: u32 = 1;
 const PROPERTIES_FILE: &str = "meta.properties";
 const PROPERTIES_BYTES_MAX: u64 = 64 * 1024;
 
+/// The controllers that a directory was made with.
+const INITIAL_CONTROLLERS: &str = "highwater.initial.controllers";
+
 /// The lock against a second process.
 const LOCK_FILE: &str = ".lock";
 
@@ -41,6 +44,9 @@ pub struct DataDirConfig {
     pub cluster_id_if_new: Option<String>,
     /// The id of its own that a new directory gets (KIP-853).
     pub directory_id_if_new: DirectoryId,
+    /// The controllers with which a new directory begins, as an operator writes them; empty if it joins a cluster
+    /// without knowing any. `None` if its node votes alone.
+    pub initial_controllers_if_new: Option<String>,
     /// Below so many available bytes [`DataDir::is_low`] warns.
     pub available_bytes_min: u64,
 }
@@ -66,6 +72,8 @@ pub enum DataDirError {
         /// Its version.
         found: String,
     },
+    /// It is somebody's already, and is to be made anew.
+    Formatted(PathBuf),
     /// Something else made it.
     Foreign {
         /// The directory.
@@ -99,6 +107,7 @@ impl fmt::Display for DataDirError {
                  at most: use a newer highwater",
                 path.display()
             ),
+            Self::Formatted(path) => write!(f, "data directory {} is formatted already", path.display()),
             Self::Foreign { path, cause } => {
                 write!(f, "{} is not a data directory of highwater: {cause}", path.display())
             }
@@ -139,6 +148,7 @@ pub struct DataDir {
     directory_id: DirectoryId,
     /// None until the cluster that it joins is known.
     cluster_id: RwLock<Option<String>>,
+    initial_controllers: Option<String>,
     available_bytes_min: u64,
     points: Arc<RecoveryPoints>,
     last_run: LastRun,
@@ -173,6 +183,7 @@ impl DataDir {
             node_id: config.node_id,
             directory_id: owner.directory_id,
             cluster_id: RwLock::new(owner.cluster_id),
+            initial_controllers: owner.initial_controllers,
             available_bytes_min,
             points,
             last_run,
@@ -195,6 +206,24 @@ impl DataDir {
         self.directory_id
     }
 
+    /// The controllers with which it began; empty if it joins a cluster and knew none. `None` if its node votes alone,
+    /// as in every directory of the releases before clusters.
+    pub fn initial_controllers(&self) -> Option<&str> {
+        self.initial_controllers.as_deref()
+    }
+
+    /// Makes a directory for a node that is to be started later; one that is somebody's already is left as it is.
+    pub fn format(context: LogContext, config: &DataDirConfig) -> Result<Self, DataDirError> {
+        match read_owner(&*context.disk, &config.path)? {
+            Some(_) => Err(DataDirError::Formatted(config.path.clone())),
+            None => {
+                let dir = Self::open(context, config)?;
+                dir.mark_clean().map_err(DataDirError::Corrupt)?;
+                Ok(dir)
+            }
+        }
+    }
+
     /// Takes the id of the cluster that a directory without one has joined. Durable when it returns; a directory of
     /// a cluster keeps to it.
     pub fn join_cluster(&self, cluster_id: &str) -> Result<(), DataDirError> {
@@ -211,7 +240,11 @@ impl DataDir {
             }
             None => {}
         }
-        let owner = Owner { cluster_id: Some(cluster_id.to_owned()), directory_id: self.directory_id };
+        let owner = Owner {
+            cluster_id: Some(cluster_id.to_owned()),
+            directory_id: self.directory_id,
+            initial_controllers: self.initial_controllers.clone(),
+        };
         owner.write(&*self.context.disk, &self.path, self.node_id)?;
         *known = owner.cluster_id;
         Ok(())
@@ -431,19 +464,45 @@ struct Properties {
     cluster_id: Option<String>,
     node_id: Option<String>,
     directory_id: Option<String>,
+    initial_controllers: Option<String>,
+}
+
+/// Whose a directory is, as it says itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FoundOwner {
+    /// The node.
+    pub node_id: Option<BrokerId>,
+    /// The cluster, if it has one yet.
+    pub cluster_id: Option<String>,
+    /// Its own id, in text.
+    pub directory_id: Option<String>,
+}
+
+/// Whose a directory is; `None` if it is nobody's yet. Changes nothing.
+pub fn read_owner(disk: &dyn Disk, dir: &Path) -> Result<Option<FoundOwner>, DataDirError> {
+    let found = read_properties(disk, dir)?;
+    Ok(found.map(|found| FoundOwner {
+        node_id: found.node_id.and_then(|id| id.parse().ok()).map(BrokerId),
+        cluster_id: found.cluster_id,
+        directory_id: found.directory_id,
+    }))
 }
 
 /// Whose directory it is.
 struct Owner {
     cluster_id: Option<String>,
     directory_id: DirectoryId,
+    initial_controllers: Option<String>,
 }
 
 impl Owner {
     fn write(&self, disk: &dyn Disk, dir: &Path, node_id: BrokerId) -> Result<(), DataDirError> {
         let cluster = self.cluster_id.as_ref().map(|id| format!("cluster.id={id}\n")).unwrap_or_default();
+        let controllers = self.initial_controllers.as_ref();
+        let controllers =
+            controllers.map(|named| format!("{INITIAL_CONTROLLERS}={named}\n")).unwrap_or_default();
         let text = format!(
-            "version=1\n{cluster}node.id={node_id}\ndirectory.id={}\nhighwater.format={FORMAT_VERSION}\n",
+            "version=1\n{cluster}node.id={node_id}\ndirectory.id={}\n{controllers}highwater.format={FORMAT_VERSION}\n",
             self.directory_id
         );
         let path = dir.join(PROPERTIES_FILE);
@@ -468,6 +527,7 @@ fn read_properties(disk: &dyn Disk, dir: &Path) -> Result<Option<Properties>, Da
         cluster_id: field("cluster.id"),
         node_id: field("node.id"),
         directory_id: field("directory.id"),
+        initial_controllers: field(INITIAL_CONTROLLERS),
     }))
 }
 
@@ -506,6 +566,7 @@ impl Properties {
         let owner = Owner {
             cluster_id: self.cluster_id.or_else(|| config.cluster_id.clone()),
             directory_id: directory_id.unwrap_or(config.directory_id_if_new),
+            initial_controllers: self.initial_controllers,
         };
         if directory_id.is_none() || (owner.cluster_id.is_some() && !had_cluster) {
             owner.write(disk, dir, config.node_id)?;
@@ -533,6 +594,7 @@ fn format(disk: &Arc<dyn Disk>, config: &DataDirConfig) -> Result<Owner, DataDir
     let owner = Owner {
         cluster_id: config.cluster_id.clone().or_else(|| config.cluster_id_if_new.clone()),
         directory_id: config.directory_id_if_new,
+        initial_controllers: config.initial_controllers_if_new.clone(),
     };
     owner.write(&**disk, dir, config.node_id)?;
     Ok(owner)

@@ -36,7 +36,7 @@ mod segment;
 pub use checkpoint::{LastRun, RECOVERY_POINTS_FILE, RecoveryPlace, RecoveryPoint, RecoveryPoints};
 pub use cleaner::{Cleaning, CleaningRules, CleaningStats, CleaningStep};
 pub use config::LogConfig;
-pub use data_dir::{DataDir, DataDirConfig, DataDirError, FORMAT_VERSION, FoundLog};
+pub use data_dir::{DataDir, DataDirConfig, DataDirError, FORMAT_VERSION, FoundLog, FoundOwner, read_owner};
 pub use error::{Corruption, LogError};
 pub use file::{FileRegion, OpenFiles, SegmentFile};
 pub use flush::{FlushJob, FlushNote, FlushScope, SyncTarget};

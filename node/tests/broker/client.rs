@@ -115,9 +115,18 @@ impl Client {
 
     /// A topic's setting.
     pub(crate) async fn topic_config(&self, topic: &str, key: &str) -> Option<String> {
+        self.config(2, topic, key).await
+    }
+
+    /// A broker's setting.
+    pub(crate) async fn broker_config(&self, broker: &str, key: &str) -> Option<String> {
+        self.config(4, broker, key).await
+    }
+
+    async fn config(&self, resource_type: i8, resource: &str, key: &str) -> Option<String> {
         let resource = DescribeConfigsResource {
-            resource_type: 2,
-            resource_name: topic.to_owned(),
+            resource_type,
+            resource_name: resource.to_owned(),
             configuration_keys: Some(vec![key.to_owned()]),
         };
         let request =

@@ -227,11 +227,21 @@ pub(crate) fn http_page(address: SocketAddr, path: &str) -> (u16, String) {
 /// who connect: a client that retries must not connect to itself, nor another test take the port meanwhile. Tests
 /// that run side by side choose from different `share`s, 0 to 3.
 pub(crate) fn lasting_address(share: u32) -> String {
+    free_addresses(share).next().expect("one of thousands of ports is free")
+}
+
+/// As [`lasting_address`], several of them for tests that choose from different `part`s, 0 to 9, of a share.
+#[allow(dead_code, reason = "not every test that shares this needs several")]
+pub(crate) fn lasting_addresses<const N: usize>(share: u32, part: usize) -> [String; N] {
+    let mut free = free_addresses(share).skip(part * 100);
+    std::array::from_fn(|_| free.next().expect("some of thousands of ports are free"))
+}
+
+fn free_addresses(share: u32) -> impl Iterator<Item = String> {
     let (first, count) = (12_000 + share * 4_500, 4_500);
     let start = std::process::id().wrapping_mul(31);
-    let ports = (0..count).map(|n| first + start.wrapping_add(n) % count);
-    let mut free = ports
+    let ports = (0..count).map(move |n| first + start.wrapping_add(n) % count);
+    ports
         .map(|port| format!("127.0.0.1:{port}"))
-        .filter(|address| TcpListener::bind(address.as_str()).is_ok());
-    free.next().expect("one of thousands of ports is free")
+        .filter(|address| TcpListener::bind(address.as_str()).is_ok())
 }

@@ -1,11 +1,12 @@
 //! The metadata quorum over processes: one node that grows to three, and whoever comes back with an empty disk.
 
+use crate::client::Client;
 use crate::harness::{Broker, PATIENCE, Serve};
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-fn cli(at: &Broker, words: &[&str]) -> Result<String, String> {
+pub(crate) fn cli(at: &Broker, words: &[&str]) -> Result<String, String> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_highwater"));
     command.args(words).args(["--bootstrap", &at.address().to_string()]);
     let done = command.output().expect("the command starts");
@@ -16,12 +17,12 @@ fn cli(at: &Broker, words: &[&str]) -> Result<String, String> {
     }
 }
 
-fn done(at: &Broker, words: &[&str]) -> String {
+pub(crate) fn done(at: &Broker, words: &[&str]) -> String {
     cli(at, words).unwrap_or_else(|error| panic!("{error}\n{}", at.log()))
 }
 
 /// Asks until the answer is as wanted.
-fn until(at: &Broker, words: &[&str], is_wanted: impl Fn(&str) -> bool) -> String {
+pub(crate) fn until(at: &Broker, words: &[&str], is_wanted: impl Fn(&str) -> bool) -> String {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let answer = cli(at, words);
@@ -45,7 +46,7 @@ fn joining(dir: &Path, id: &str, of: &Broker) -> Serve {
     Serve::at(dir).args(words)
 }
 
-fn voters(said: &str) -> usize {
+pub(crate) fn voters(said: &str) -> usize {
     said.lines().filter(|line| line.contains(" voter ") || line.contains(" leader ")).count()
 }
 
@@ -76,6 +77,40 @@ fn one_node_grows_to_three_and_outlives_the_first() {
     until(&one, &["topic", "list"], |said| said.contains("before") && said.contains("after"));
     for node in [one, two, three] {
         node.stop_cleanly();
+    }
+}
+
+/// Waits until a snapshot of the metadata lies on a node's disk.
+fn snapshot_of(dir: &Path, broker: &Broker) {
+    let log = dir.join("__cluster_metadata-0");
+    let deadline = Instant::now() + PATIENCE;
+    let is_there = || {
+        let entries = std::fs::read_dir(&log).expect("the metadata log is there");
+        entries.flatten().any(|entry| entry.file_name().to_string_lossy().ends_with(".checkpoint"))
+    };
+    while !is_there() {
+        assert!(Instant::now() < deadline, "no snapshot is taken\n{}", broker.log());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+#[tokio::test]
+async fn snapshots_of_the_metadata_come_by_bytes_and_by_age() {
+    for setting in
+        ["metadata.log.max.record.bytes.between.snapshots=3000", "metadata.log.max.snapshot.interval.ms=1500"]
+    {
+        let dir = tempfile::tempdir().expect("a directory");
+        let broker = Serve::at(dir.path()).set(setting).start();
+        done(&broker, &["topic", "create", "riders", "--partitions", "40"]);
+        snapshot_of(dir.path(), &broker);
+        let (name, value) = setting.split_once('=').expect("a setting");
+        let client = Client::connect(broker.address()).await;
+        assert_eq!(client.broker_config("1", name).await.as_deref(), Some(value));
+        broker.kill();
+        let broker = Serve::at(dir.path()).set(setting).start();
+        assert!(done(&broker, &["topic", "list"]).contains("riders"));
+        let log = broker.stop_cleanly();
+        assert!(!log.contains("ERROR"), "{log}");
     }
 }
 

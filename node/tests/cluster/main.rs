@@ -76,6 +76,22 @@ async fn a_node_that_lost_its_disk_is_taken_back_under_its_id() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_single_node_grows_to_three_and_may_then_die() {
     let dir = tempfile::tempdir().unwrap();
+    // A directory of one broker, as it was before there was a cluster: records, and how far a group has read.
+    let one = Serving::start(dir.path(), 1, None);
+    one.cli(&["topic", "create", "early", "--partitions", "2"], &one.client);
+    let early = Load::start(&one.client, "early", 2).await;
+    early.go_on(60).await;
+    let early = early.finish().await;
+    let move_to = |partition: &str, offset: &str| {
+        let scope = format!("early:{partition}");
+        let words =
+            ["group", "reset-offsets", "readers", "--topic", &scope, "--to-offset", offset, "--execute"];
+        one.cli(&words, &one.client);
+    };
+    move_to("0", "17");
+    move_to("1", "23");
+    drop(one);
+
     let one = Serving::start(dir.path(), 1, None);
     let alone = one.client.clone();
     one.cli(&["topic", "create", "riders", "--partitions", "3"], &alone);
@@ -86,11 +102,20 @@ async fn a_single_node_grows_to_three_and_may_then_die() {
     let all = [&one, &two, &three].map(|node| node.client.clone()).join(",");
     one.cli(&["cluster", "add-voter", "2"], &alone);
     one.cli(&["cluster", "add-voter", "3"], &alone);
-    one.cli(&["cluster", "reassign", "riders", "--replication-factor", "3"], &alone);
+    for topic in ["riders", "early", "__consumer_offsets"] {
+        one.cli(&["cluster", "reassign", topic, "--replication-factor", "3"], &alone);
+    }
     one.cli(&["cluster", "under-replicated", "--wait", "100"], &alone);
     load.go_on(50).await;
     let sent = load.finish().await;
 
     drop(one);
     sent.check(&all).await;
+    early.check(&all).await;
+    let group = two.cli(&["group", "describe", "readers", "--json"], &all);
+    let group: serde_json::Value = serde_json::from_str(&group).expect("one document");
+    let offsets = group["groups"][0]["partitions"].as_array().expect("partitions").iter();
+    let offsets: Vec<_> =
+        offsets.map(|at| (at["partition"].as_i64(), at["committed_offset"].as_i64())).collect();
+    assert_eq!(offsets, [(Some(0), Some(17)), (Some(1), Some(23))], "{group}");
 }

@@ -51,10 +51,11 @@ impl Serving {
         node
     }
 
-    /// Runs a command against brokers, which must succeed.
-    pub(crate) fn cli(&self, words: &[&str], bootstrap: &str) {
+    /// Runs a command against brokers, which must succeed; what it printed.
+    pub(crate) fn cli(&self, words: &[&str], bootstrap: &str) -> String {
         let output = plain().args(words).args(["--bootstrap", bootstrap]).output().expect("the binary runs");
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 }
 
