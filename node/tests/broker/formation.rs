@@ -160,7 +160,7 @@ fn a_wiped_disk_neither_votes_nor_founds_its_cluster_again() {
     assert_ne!(stray.told("cluster_id"), Some(three.cluster_id.as_str()));
     says(&stray, "founded a new cluster");
     says(&stray, "is turned away: the refusing node belongs to another cluster");
-    says(&one, "cannot be used: the refusing node belongs to another cluster");
+    says(&one, "cannot be used: it refuses this node: the refusing node belongs to another cluster");
     stray.kill();
     std::fs::remove_dir_all(three.dirs[2].path()).expect("a dead node's directory can be removed");
 

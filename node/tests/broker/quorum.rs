@@ -97,7 +97,7 @@ fn snapshot_of(dir: &Path, broker: &Broker) {
 #[tokio::test]
 async fn snapshots_of_the_metadata_come_by_bytes_and_by_age() {
     for setting in
-        ["metadata.log.max.record.bytes.between.snapshots=3000", "metadata.log.max.snapshot.interval.ms=1500"]
+        ["metadata.log.max.record.bytes.between.snapshots=1000", "metadata.log.max.snapshot.interval.ms=1500"]
     {
         let dir = tempfile::tempdir().expect("a directory");
         let broker = Serve::at(dir.path()).set(setting).start();
