@@ -16,6 +16,7 @@ pub mod counters;
 pub mod disk;
 pub mod features;
 pub mod flusher;
+mod founding;
 pub mod housekeeping;
 pub mod jobs;
 mod listing;

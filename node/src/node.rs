@@ -13,27 +13,28 @@ use crate::controller::{
 use crate::counters::Counters;
 use crate::disk::Disk;
 use crate::flusher::Flusher;
+use crate::founding::{
+    begin, broker_config_of, check_new, check_roles, incarnation, new_cluster_id, open_data_dir, open_peers,
+    peer_endpoint, remembered_controllers,
+};
 use crate::housekeeping::{Housekeeper, Rolled};
 use crate::jobs::Jobs;
-use crate::log::{DataDir, DataDirConfig, DataDirError, LogContext, LogError, OpenFiles};
+use crate::log::{DataDir, DataDirError, FoundLog, LogError};
 use crate::meta_store::{MetaStore, MetaStoreError};
 use crate::partition::Shell;
 use crate::peers::{OpenPeers, Peers};
 use crate::producer_ids::ProducerIds;
-use crate::registration::{Beginning, Desk, Membership};
+use crate::registration::{Desk, Membership};
 use crate::registry::Registry;
 use crate::replication::Replication;
 use crate::throttle::Throttles;
 use crate::timers::Timers;
-use highwater_core::config::{BrokerConfig, ConfigMap, Layers};
+use highwater_core::config::{BrokerConfig, ConfigMap};
 use highwater_core::fetch::SessionsLimits;
-use highwater_core::ids::{BrokerEpoch, BrokerId, DirectoryId};
-use highwater_core::metadata::peer::RegisterBroker;
-use highwater_core::metadata::{Asker, Controller, Endpoint, MetadataImage, PlanContext, Registration};
+use highwater_core::ids::{BrokerEpoch, BrokerId};
+use highwater_core::metadata::{Asker, Endpoint, METADATA_TOPIC, MetadataImage, PlanContext};
 use highwater_core::random;
-use highwater_core::registration::LifecycleConfig;
-use highwater_core::time::Now;
-use highwater_core::transport::{LocalPeer, PEER_LISTENER, PeerAddress, PeerIdentity};
+use highwater_core::transport::PeerAddress;
 use highwater_protocol::Features;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -186,6 +187,7 @@ impl Node {
         let clock = Clock::start();
         let now = clock.now();
         let layers_now = broker_config_of(&config.fixed);
+        check_new(&config, &*platform.disk)?;
         let data_dir = open_data_dir(&config, &platform.disk, &layers_now)?;
         if config.initial_controllers.is_empty() {
             config.initial_controllers = remembered_controllers(&data_dir)?;
@@ -253,8 +255,7 @@ impl Node {
         node.shell.replication.configure(&node.broker_config());
         node.membership.carry_isr_changes();
         if !node.roles().broker {
-            // There are none, and what another role has left here is nothing to sweep away.
-            node.logs_are_open();
+            node.leave_logs_alone()?;
         } else if node.is_present(&node.image()) {
             node.open_partitions()?;
         }
@@ -264,6 +265,16 @@ impl Node {
         node.membership.applied(&image);
         node.refill_producer_ids();
         Ok(node)
+    }
+
+    /// A node that is no broker opens no logs. What it left here when it was one is nothing to sweep away, and after an
+    /// unclean stop nothing to call clean: it is to be recovered once it is a broker again.
+    fn leave_logs_alone(&self) -> Result<(), LogError> {
+        let is_log = |found: &FoundLog| found.topic != METADATA_TOPIC;
+        if self.data_dir.last_run().was_clean || !self.data_dir.logs()?.iter().any(is_log) {
+            self.logs_are_open();
+        }
+        Ok(())
     }
 
     fn start_workers(&self, control: &tokio::runtime::Handle) {
@@ -588,187 +599,6 @@ impl Node {
         }
         self.data_dir.mark_clean()
     }
-}
-
-fn open_data_dir(
-    config: &NodeSetup,
-    disk: &Arc<dyn Disk>,
-    broker: &BrokerConfig,
-) -> Result<DataDir, DataDirError> {
-    let context = LogContext { disk: disk.clone(), files: OpenFiles::new(config.open_files_max) };
-    // Whoever cannot vote founds nothing.
-    let founds = config.initial_controllers.is_empty() && config.roles.controller;
-    DataDir::open(
-        context,
-        &DataDirConfig {
-            path: config.data_dir.clone(),
-            node_id: config.node_id,
-            cluster_id: config.cluster_id.clone(),
-            cluster_id_if_new: founds.then(|| new_cluster_id(&config.seed)),
-            directory_id_if_new: directory_id_of(&config.seed),
-            initial_controllers_if_new: (!founds)
-                .then(|| InitialController::join(&config.initial_controllers)),
-            available_bytes_min: u64::try_from(broker.disk_free_bytes_min).unwrap_or(0),
-        },
-    )
-}
-
-/// The controllers with which a directory was made.
-fn remembered_controllers(data_dir: &DataDir) -> Result<Vec<InitialController>, DataDirError> {
-    let named = data_dir.initial_controllers().unwrap_or_default();
-    InitialController::split(named).map_err(|error| DataDirError::Foreign {
-        path: data_dir.path().to_owned(),
-        cause: format!("of the controllers in its meta.properties, {error}"),
-    })
-}
-
-/// Whether a node with these roles can start on what its directory says of the quorum.
-fn check_roles(config: &NodeSetup, starting: &StartingController) -> Result<(), StartError> {
-    if config.roles.controller {
-        return Ok(());
-    }
-    let id = config.node_id;
-    if starting.votes() {
-        return Err(StartError::Roles(format!(
-            "process.roles={} does not let node {id} vote, but it is one of the controllers that do: remove its vote \
-             first (`highwater cluster remove-voter {id}`), or add the role controller",
-            config.roles
-        )));
-    }
-    if starting.knows_nobody() {
-        return Err(StartError::Roles(format!(
-            "process.roles={} needs the controllers of a cluster: name them with --initial-controllers",
-            config.roles
-        )));
-    }
-    Ok(())
-}
-
-/// The id of a cluster that is founded in this run.
-fn new_cluster_id(seed: &[u8; 32]) -> String {
-    let mut id = [0; 16];
-    id.copy_from_slice(&seed[16..]);
-    highwater_core::ids::TopicId(id).to_string()
-}
-
-/// Where other nodes reach this one.
-fn peer_endpoint(config: &NodeSetup) -> Option<Endpoint> {
-    let PeerAddress { host, port } = config.peer_address.clone()?;
-    Some(Endpoint { listener: PEER_LISTENER.to_owned(), host, port })
-}
-
-/// The id of a data directory that is made in this run.
-fn directory_id_of(seed: &[u8; 32]) -> DirectoryId {
-    let mut id = [0; 16];
-    for (at, byte) in id.iter_mut().enumerate() {
-        *byte = seed[at].rotate_left(3) ^ seed[31 - at] ^ 0x5a;
-    }
-    DirectoryId(id)
-}
-
-/// Opens the door to other nodes.
-fn open_peers(
-    config: &NodeSetup,
-    data_dir: &DataDir,
-    open: OpenPeers,
-    control: &tokio::runtime::Handle,
-    random: u64,
-) -> Arc<Peers> {
-    let incarnation = incarnation(config);
-    let directory_id = data_dir.directory_id().0;
-    let identity = PeerIdentity { id: config.node_id, incarnation, directory_id };
-    let address = config.peer_address.clone();
-    let local = LocalPeer { identity, cluster_id: data_dir.cluster_id(), address };
-    Peers::open(open, local, control.clone(), tokio::runtime::Handle::current(), random)
-}
-
-/// The settings before any image is there to override them.
-fn broker_config_of(fixed: &ConfigMap) -> BrokerConfig {
-    let none = ConfigMap::new();
-    BrokerConfig::resolve(&Layers { dynamic: &none, dynamic_default: &none, fixed })
-}
-
-/// How often the node says that it lives.
-fn lifecycle_config(broker: &BrokerConfig) -> LifecycleConfig {
-    let interval = u64::try_from(broker.broker_heartbeat_interval_ms).unwrap_or(0).max(1);
-    LifecycleConfig { heartbeat_interval: Duration::from_millis(interval), ..LifecycleConfig::default() }
-}
-
-/// How this process begins: registered at once, if it is the cluster's only node.
-/// The name of this process.
-fn incarnation(config: &NodeSetup) -> [u8; 16] {
-    let mut incarnation = [0; 16];
-    incarnation.copy_from_slice(&config.seed[..16]);
-    incarnation
-}
-
-fn begin(
-    config: &NodeSetup,
-    data_dir: &DataDir,
-    starting: &mut StartingController,
-    now: Now,
-) -> Result<Beginning, MetadataError> {
-    let rack = broker_config_of(&config.fixed).rack;
-    let mut incarnation = [0; 16];
-    incarnation.copy_from_slice(&config.seed[..16]);
-    let before = starting.image().broker(config.node_id).map(|registration| registration.epoch);
-    let mut endpoints = config.endpoints.clone();
-    endpoints.extend(peer_endpoint(config));
-    let announced = RegisterBroker {
-        directory_id: data_dir.directory_id().0,
-        endpoints,
-        rack,
-        features: crate::features::supported(config.roles),
-        clean_stop_of: match starting.is_leading() {
-            // A directory of a release without broker epochs tells only whether it was closed in order.
-            true => data_dir.last_run().broker_epoch.or(before).filter(|_| data_dir.last_run().was_clean),
-            // A process that died while its machine went on has lost nothing either.
-            false => data_dir.last_run().broker_epoch,
-        },
-    };
-    // A node alone is registered in the flush that its start needs anyway; others ask the active controller.
-    let registration = Registration { id: config.node_id, incarnation, announced: announced.clone() };
-    let epoch = match starting.is_leading() {
-        true => found(config, data_dir, starting, now, &registration)?,
-        false => None,
-    };
-    let is_member = config.roles.broker;
-    let config = lifecycle_config(&broker_config_of(&config.fixed));
-    Ok(Beginning { id: registration.id, incarnation, announced, config, epoch, is_member })
-}
-
-/// Founds the cluster, if that is still to be done, and registers its only voter if that is a broker.
-fn found(
-    config: &NodeSetup,
-    data_dir: &DataDir,
-    starting: &mut StartingController,
-    now: Now,
-    registration: &Registration,
-) -> Result<Option<BrokerEpoch>, MetadataError> {
-    let cluster_id = data_dir.cluster_id().unwrap_or_else(|| new_cluster_id(&config.seed));
-    if starting.image().cluster_id().is_none() {
-        tracing::info!(
-            cluster_id,
-            "founded a new cluster, for nobody else was named; if a disk was lost that was part of one, \
-             stop this node, empty its directory, and name the others with --initial-controllers"
-        );
-    }
-    starting.append(now, |controller| controller.plan_cluster(&cluster_id))?;
-    for (name, level) in crate::features::FINALIZED {
-        starting.append(now, |controller| controller.plan_feature(name, *level))?;
-    }
-    let epoch = match config.roles.broker {
-        true => {
-            let planned = |controller: &Controller| controller.plan_register_only_broker(registration);
-            Some(starting.append(now, planned)?)
-        }
-        false => None,
-    };
-    starting.commit(data_dir, now)?;
-    if data_dir.cluster_id().is_none() {
-        data_dir.join_cluster(&cluster_id).map_err(MetadataError::DataDir)?;
-    }
-    Ok(epoch)
 }
 
 /// How long a clean stop waits for clients to be answered.

@@ -455,10 +455,12 @@ impl State {
         }
     }
 
-    /// Whether something is committed that the newest snapshot does not hold.
+    /// Whether something is committed that the newest snapshot does not hold, and the quorum knows that it is: a node
+    /// that has just started remembers more than it has heard.
     fn has_news(&self) -> bool {
         let newest = self.quorum.snapshot().unwrap_or(self.quorum.log_start());
-        self.controller.image().offset() > newest.end
+        let offset = self.controller.image().offset();
+        offset > newest.end && offset <= self.quorum.high_watermark()
     }
 
     /// When time alone makes a snapshot due.
@@ -471,11 +473,8 @@ impl State {
         if !self.has_news() || !self.snapshots.is_due(now.mono) {
             return;
         }
-        let image = self.controller.image();
-        if image.offset() > self.quorum.high_watermark() {
-            return;
-        }
         self.snapshots.begun();
+        let image = self.controller.image();
         let end = image.offset();
         let id = SnapshotId { end, epoch: self.quorum.epoch_before(end) };
         let voters = self.quorum.voters_at(end).clone();

@@ -179,7 +179,11 @@ fn a_second_node_with_a_living_nodes_id_is_turned_away_and_both_logs_say_why() {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert!(one.log().contains("is turned away: another node with id 2"), "{}", one.log());
-    assert!(twin.log().contains("cannot be used: it refuses this node: another node with id 2"), "{}", twin.log());
+    assert!(
+        twin.log().contains("cannot be used: it refuses this node: another node with id 2"),
+        "{}",
+        twin.log()
+    );
     assert_eq!(twin.ready(), "", "it never serves");
     let nodes = done(&one, &["cluster", "nodes"]);
     assert!(!nodes.contains("fenced"), "the living one goes on: {nodes}");

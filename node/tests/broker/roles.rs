@@ -121,6 +121,7 @@ fn a_broker_alone_needs_controllers_and_does_not_vote() {
     let (code, log) = Serve::at(dir.path()).set("process.roles=broker").refused();
     assert_eq!(code, Some(1));
     assert!(log.contains("process.roles=broker needs the controllers of a cluster"), "{log}");
+    assert!(!dir.path().join("meta.properties").exists(), "the directory is as empty as before");
 
     let dir = tempfile::tempdir().expect("a directory");
     Serve::at(dir.path()).start().stop_cleanly();
