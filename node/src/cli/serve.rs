@@ -150,7 +150,8 @@ fn load_for(args: &SettingsArgs) -> Result<NodeConfig, CliError> {
     let config = load(args)?;
     let is_named = ["node.id", "broker.id"].iter().any(|name| config.origins.contains_key(*name));
     let found = match config.data_dirs.as_slice() {
-        [dir] if !is_named => read_owner(&RealDisk, dir).map_err(CliError::new)?,
+        // A directory that cannot be read is told of by who opens it.
+        [dir] if !is_named => read_owner(&RealDisk, dir).unwrap_or(None),
         _ => None,
     };
     match found.and_then(|found| found.node_id) {

@@ -1,8 +1,12 @@
 //! Clusters made by `highwater format`, and who may not found one.
 
+use crate::client::Client;
 use crate::harness::{Broker, PATIENCE, Serve, lasting_addresses};
 use crate::quorum::{done, until, voters};
+use highwater_protocol::messages::{AddRaftVoterRequest, Listener, RemoveRaftVoterRequest};
+use highwater_protocol::{ErrorCode, Uuid};
 use serde_json::Value;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -181,6 +185,85 @@ fn a_wiped_disk_neither_votes_nor_founds_its_cluster_again() {
     let one = three.serve(0).start();
     until(&one, &["topic", "list"], |said| said.contains("riders"));
     until(&wiped, &["topic", "list"], |said| said.contains("riders"));
+}
+
+/// A request for a vote, with a listener if it names where the node is.
+fn add_voter(id: i32, directory_id: Uuid, at: Option<&str>, timeout_ms: i32) -> AddRaftVoterRequest {
+    let listener = at.and_then(|at| at.parse::<SocketAddr>().ok()).map(|at| Listener {
+        name: "PEER".to_owned(),
+        host: at.ip().to_string(),
+        port: at.port(),
+    });
+    AddRaftVoterRequest {
+        voter_id: id,
+        voter_directory_id: directory_id,
+        listeners: listener.into_iter().collect(),
+        timeout_ms,
+        ..AddRaftVoterRequest::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_voter_is_waited_for_until_it_is_started_and_has_caught_up() {
+    let dirs = [(); 2].map(|()| tempfile::tempdir().expect("a directory"));
+    let [peer, second_peer] = lasting_addresses(3, 3);
+    let one = Serve::at(dirs[0].path()).args(["--peer-listen", &peer]).start();
+    let id = one.told("cluster_id").expect("a cluster").to_owned();
+    let controllers = format!("1@{peer}");
+    let words = ["--cluster-id", &id, "--node-id", "2", "--initial-controllers", &controllers];
+    let told = formatted(dirs[1].path(), &words);
+    let directory_id: Uuid = told["directory_id"].as_str().expect("an id").parse().expect("an id");
+
+    let client = Client::connect(one.address()).await;
+    let early = client.connection.send(&add_voter(2, directory_id, Some(&second_peer), 200)).await;
+    assert_eq!(early.expect("an answer").error_code, ErrorCode::RequestTimedOut, "nobody is there");
+    let request = add_voter(2, directory_id, Some(&second_peer), 20_000);
+    let adding = tokio::spawn(async move { client.connection.send(&request).await });
+    let two = Serve::at(dirs[1].path()).args(["--peer-listen", &second_peer]).start();
+    let added = adding.await.expect("it does not panic").expect("an answer");
+    assert_eq!((added.error_code, added.error_message), (ErrorCode::None, None));
+    assert_eq!(voters(&done(&two, &["cluster", "quorum"])), 2);
+    for node in [two, one] {
+        node.stop_cleanly();
+    }
+}
+
+#[tokio::test]
+async fn changes_of_voters_are_refused_as_kafka_refuses_them() {
+    let one = Serve::ephemeral().start();
+    let client = Client::connect(one.address()).await;
+    let quorum: Value =
+        serde_json::from_str(&done(&one, &["cluster", "quorum", "--json"])).expect("a document");
+    let own: Uuid = quorum["members"][0]["directory_id"].as_str().expect("an id").parse().expect("an id");
+    let (other, nowhere) = (Uuid([7; 16]), Some("127.0.0.1:1"));
+    let adds = [
+        (add_voter(1, other, nowhere, 0), ErrorCode::DuplicateVoter),
+        (add_voter(-1, other, nowhere, 0), ErrorCode::InvalidRequest),
+        (add_voter(9, Uuid::default(), nowhere, 0), ErrorCode::InvalidRequest),
+        (add_voter(9, other, None, 0), ErrorCode::InvalidRequest),
+        (add_voter(9, other, nowhere, 0), ErrorCode::RequestTimedOut),
+        (
+            AddRaftVoterRequest { cluster_id: Some("x".to_owned()), ..add_voter(9, other, nowhere, 0) },
+            ErrorCode::InconsistentClusterId,
+        ),
+    ];
+    for (request, code) in adds {
+        let answer = client.connection.send(&request).await.expect("an answer");
+        assert_eq!(answer.error_code, code, "{request:?}: {:?}", answer.error_message);
+    }
+    let removes = [
+        (1, own, ErrorCode::VoterNotFound),
+        (1, other, ErrorCode::VoterNotFound),
+        (5, other, ErrorCode::VoterNotFound),
+        (5, Uuid::default(), ErrorCode::InvalidRequest),
+    ];
+    for (voter_id, voter_directory_id, code) in removes {
+        let request =
+            RemoveRaftVoterRequest { voter_id, voter_directory_id, ..RemoveRaftVoterRequest::default() };
+        let answer = client.connection.send(&request).await.expect("an answer");
+        assert_eq!(answer.error_code, code, "{request:?}: {:?}", answer.error_message);
+    }
+    one.stop_cleanly();
 }
 
 #[test]
