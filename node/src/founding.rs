@@ -88,6 +88,8 @@ pub(crate) fn check_roles(config: &NodeSetup, starting: &StartingController) -> 
 pub(crate) fn new_cluster_id(seed: &[u8; 32]) -> String {
     let mut id = [0; 16];
     id.copy_from_slice(&seed[16..]);
+    // In text it must not begin as a flag does.
+    id[0] &= 0x7f;
     highwater_core::ids::TopicId(id).to_string()
 }
 

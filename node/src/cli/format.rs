@@ -42,7 +42,13 @@ pub(super) struct FormatArgs {
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// The cluster's id [default with --standalone: a new one]
-    #[arg(long, short = 't', value_name = "ID", required_unless_present = "standalone")]
+    #[arg(
+        long,
+        short = 't',
+        value_name = "ID",
+        required_unless_present = "standalone",
+        allow_hyphen_values = true
+    )]
     cluster_id: Option<String>,
     /// The node's id [default: 1]
     #[arg(long, value_name = "N")]

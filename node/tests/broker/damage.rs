@@ -194,7 +194,7 @@ async fn a_newer_format_and_another_owner_are_refused_untouched() {
     for (text, cause) in cases {
         assert_ne!(text, ours);
         std::fs::write(&properties, &text).unwrap();
-        let (code, said) = prepared.serve().refused();
+        let (code, said) = prepared.serve().args(["--node-id", "1"]).refused();
         assert_eq!(code, Some(1), "{said}");
         assert!(said.contains(cause), "{said}");
         assert_eq!(std::fs::read_to_string(&properties).unwrap(), text);
