@@ -110,6 +110,7 @@ impl Quorum {
             return;
         }
         self.leave_leadership("another replica leads", out);
+        self.lost = None;
         if epoch > self.epoch() {
             self.promise(VoteRecord { epoch, voted_for: None }, out);
         }
@@ -128,6 +129,7 @@ impl Quorum {
             let leader = state.leader;
             let is_dead = self.dead == Some(leader.id);
             out.push(Effect::Log(Event::LeaderLost { leader, is_dead }));
+            self.lost = Some(leader.id);
             return self.campaign(now, Some(leader), out);
         }
         if state.fetcher.due_at <= now.mono {

@@ -105,6 +105,8 @@ pub struct Quorum {
     held: Vec<Effect>,
     /// A peer whose process seems dead.
     dead: Option<BrokerId>,
+    /// The last leader that fell silent, until another is followed.
+    lost: Option<BrokerId>,
     /// Whether its log alone proves its leadership: it was the sole voter when it started, by a record on its device.
     skips_vote_file: bool,
     /// The change of voters that operators wait for, and where its record stands.
@@ -137,6 +139,7 @@ impl Quorum {
             correlation: 0,
             held: Vec::new(),
             dead: None,
+            lost: None,
             skips_vote_file: false,
             change: None,
             joining: None,
@@ -185,6 +188,11 @@ impl Quorum {
             Role::Observer(state) => state.leader,
             Role::Unattached(_) | Role::Prospective(_) | Role::Candidate(_) | Role::Resigned { .. } => None,
         }
+    }
+
+    /// Whose silence made this replica a leader; `None` if it does not lead, or was handed the leadership.
+    pub fn silent_predecessor(&self) -> Option<BrokerId> {
+        self.lost.filter(|_| matches!(self.role, Role::Leader(_)))
     }
 
     /// Whether it leads and has everything before its epoch committed: only then does the controller plan (CQ-11).

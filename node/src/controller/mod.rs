@@ -316,6 +316,11 @@ impl ControllerCell {
         }
     }
 
+    /// Whose silence made this node the leader of the quorum, if it leads.
+    pub fn silent_predecessor(&self) -> Option<BrokerId> {
+        self.cell.lock().ok().and_then(|state| state.quorum.silent_predecessor())
+    }
+
     /// The quorum as this node sees it.
     pub fn status(&self) -> Option<QuorumStatus> {
         let now = self.shell.clock.mono();

@@ -76,7 +76,11 @@ impl Desk {
         let Some(node) = self.node.upgrade() else { return };
         let image = node.image();
         let sits = node.controller().is_active() && !is_alone(&image, self.id);
+        if self.cell.lock().is_ok_and(|state| sits == state.sessions.is_active()) {
+            return;
+        }
         let limits = limits(&node);
+        let silent = node.controller().silent_predecessor();
         let now = self.shell.clock.mono();
         let Ok(mut state) = self.cell.lock() else { return };
         if sits == state.sessions.is_active() {
@@ -84,7 +88,7 @@ impl Desk {
         }
         state.sessions.configure(limits);
         if sits {
-            state.sessions.begin(now, &image);
+            state.sessions.begin(now, &image, silent);
             state.rebalance_at = rebalance_interval(&node).map(|interval| now + interval);
         } else {
             state.sessions.end();

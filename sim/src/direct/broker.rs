@@ -173,7 +173,7 @@ impl Broker {
         if !is_active {
             return self.sessions.end();
         }
-        self.sessions.begin(here.now.mono, &meta.image);
+        self.sessions.begin(here.now.mono, &meta.image, meta.quorum.silent_predecessor());
         if let Some(controller) = meta.controller() {
             let records = controller.plan_cluster("simulated-cluster-0000").records;
             if !records.is_empty() {

@@ -77,8 +77,9 @@ impl Sessions {
     }
 
     /// This node has become the active controller: every broker that is not fenced has been heard of just now, but
-    /// for those whose machines refuse connections already.
-    pub fn begin(&mut self, now: Instant, image: &MetadataImage) {
+    /// for those whose machines refuse connections already, and for the controller before, if it was its silence that
+    /// made this one: it has no more time left than a dead process has. If it lives, it hears of its successor at once.
+    pub fn begin(&mut self, now: Instant, image: &MetadataImage, silent: Option<BrokerId>) {
         self.is_active = true;
         self.brokers.clear();
         for (id, registration) in image.brokers() {
@@ -87,7 +88,13 @@ impl Sessions {
             }
             // At most so long ago that the session ends now: it was not this controller's to end before.
             let earliest = now - self.limits.refused_silence_max;
-            let heard = self.refused.get(&id).map_or(now, |since| now.min(*since).max(earliest));
+            let heard = match self.refused.get(&id) {
+                Some(since) => now.min(*since).max(earliest),
+                None if silent == Some(id) => {
+                    now - (self.limits.silence_max - self.limits.refused_silence_max)
+                }
+                None => now,
+            };
             let stops = registration.state == BrokerState::Stopping;
             let session = Session {
                 epoch: registration.epoch,
@@ -238,7 +245,7 @@ mod tests {
         let brokers: Vec<_> = brokers.iter().map(|id| (*id, BrokerState::Active)).collect();
         let image = image(&brokers);
         let mut sessions = Sessions::new(SessionLimits::default());
-        sessions.begin(at(1000), &image);
+        sessions.begin(at(1000), &image, None);
         (sessions, image)
     }
 
@@ -295,9 +302,21 @@ mod tests {
         assert_eq!(sessions.next_timeout(), None);
         sessions.link_reset(at(5000), BrokerId(2));
         sessions.link_refused(BrokerId(2));
-        sessions.begin(at(5500), &image);
+        sessions.begin(at(5500), &image, None);
         assert_eq!(expired(&mut sessions, 5650), [2]);
         assert_eq!(sessions.next_timeout(), Some(at(7300)));
+    }
+
+    #[test]
+    fn a_controller_made_by_silence_does_not_wait_for_the_same_silence_again() {
+        let (mut sessions, image) = active(&[1, 2]);
+        sessions.end();
+        sessions.begin(at(5000), &image, Some(BrokerId(2)));
+        assert_eq!(sessions.next_timeout(), Some(at(5600)));
+        beat(&mut sessions, 5500, 2);
+        assert_eq!(sessions.next_timeout(), Some(at(6800)), "it was only slow");
+        sessions.begin(at(6000), &image, Some(BrokerId(2)));
+        assert_eq!(expired(&mut sessions, 6600), [2]);
     }
 
     #[test]
