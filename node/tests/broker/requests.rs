@@ -91,3 +91,27 @@ async fn no_transaction_is_known_and_nothing_about_one_is_worth_a_retry() {
     assert_eq!((answer.error_code, answer.producer_id, answer.producer_epoch), (unmapped, -1, -1));
     broker.stop_cleanly();
 }
+
+#[tokio::test]
+async fn what_no_coordinator_could_grant_is_refused_before_one_is_looked_for() {
+    // Nobody has a coordinator here yet; a broker that has others is no more than that to an empty name.
+    let broker = Serve::ephemeral().start();
+    let client = Client::connect(broker.address()).await;
+    let join = JoinGroupRequest { session_timeout_ms: 10_000, ..Default::default() };
+    assert_eq!(client.connection.send(&join).await.unwrap().error_code, ErrorCode::InvalidGroupId);
+    let sync = SyncGroupRequest::default();
+    assert_eq!(client.connection.send(&sync).await.unwrap().error_code, ErrorCode::InvalidGroupId);
+    let heartbeat = HeartbeatRequest::default();
+    assert_eq!(client.connection.send(&heartbeat).await.unwrap().error_code, ErrorCode::InvalidGroupId);
+    let leave = LeaveGroupRequest::default();
+    assert_eq!(client.connection.send(&leave).await.unwrap().error_code, ErrorCode::InvalidGroupId);
+
+    let join =
+        JoinGroupRequest { group_id: "readers".to_owned(), session_timeout_ms: 1, ..Default::default() };
+    let answer = client.connection.send(&join).await.unwrap();
+    assert_eq!(answer.error_code, ErrorCode::InvalidSessionTimeout);
+
+    let named = HeartbeatRequest { group_id: "readers".to_owned(), ..Default::default() };
+    assert_eq!(client.connection.send(&named).await.unwrap().error_code, ErrorCode::CoordinatorNotAvailable);
+    broker.stop_cleanly();
+}

@@ -136,6 +136,21 @@ fn partition_of(node: &Node, group_id: &str) -> Result<Arc<Partition>, ErrorCode
     node.registry().get(id).ok_or(ErrorCode::NotCoordinator)
 }
 
+/// Asks the coordinator for what only a group with a name has. One without is no coordinator's: every broker says so.
+fn ask_named<M: Message + Clone>(
+    node: &Node,
+    group_id: &str,
+    request: GroupRequest,
+    responder: Responder,
+    refused: impl FnOnce(ErrorCode) -> M,
+    answer: impl FnOnce(GroupReply) -> Option<M> + Send + 'static,
+) {
+    match group_id.is_empty() {
+        true => responder.send(&refused(ErrorCode::InvalidGroupId)),
+        false => ask(node, group_id, request, responder, refused, answer),
+    }
+}
+
 /// Asks the coordinator of one group and answers with what `answer` makes of its reply.
 fn ask<M: Message + Clone>(
     node: &Node,
@@ -168,8 +183,14 @@ pub(super) fn join(call: Call<'_>, request: JoinGroupRequest) {
     let group_id = request.group_id.clone();
     let member_id = request.member_id.clone();
     let refused = |error_code| JoinGroupResponse { error_code, member_id, ..Default::default() };
+    let limits = &call.node.broker_config().group;
+    let sessions = limits.session_timeout_ms_min..=limits.session_timeout_ms_max;
+    if !group_id.is_empty() && !sessions.contains(&request.session_timeout_ms) {
+        // As Kafka, whoever coordinates the group and whether it is loaded: asking again would not help.
+        return call.responder.send(&refused(ErrorCode::InvalidSessionTimeout));
+    }
     let asked = GroupRequest::JoinGroup(context, request);
-    ask(call.node, &group_id, asked, call.responder, refused, |reply| match reply {
+    ask_named(call.node, &group_id, asked, call.responder, refused, |reply| match reply {
         GroupReply::JoinGroup(response) => Some(response),
         _ => None,
     });
@@ -180,7 +201,7 @@ pub(super) fn sync(call: Call<'_>, request: SyncGroupRequest) {
     let group_id = request.group_id.clone();
     let refused = |error_code| SyncGroupResponse { error_code, ..Default::default() };
     let asked = GroupRequest::SyncGroup(call.responder.version(), request);
-    ask(call.node, &group_id, asked, call.responder, refused, |reply| match reply {
+    ask_named(call.node, &group_id, asked, call.responder, refused, |reply| match reply {
         GroupReply::SyncGroup(response) => Some(response),
         _ => None,
     });
@@ -191,7 +212,7 @@ pub(super) fn heartbeat(call: Call<'_>, request: HeartbeatRequest) {
     let group_id = request.group_id.clone();
     let refused = |error_code| HeartbeatResponse { error_code, ..Default::default() };
     let asked = GroupRequest::Heartbeat(request);
-    ask(call.node, &group_id, asked, call.responder, refused, |reply| match reply {
+    ask_named(call.node, &group_id, asked, call.responder, refused, |reply| match reply {
         GroupReply::Heartbeat(response) => Some(response),
         _ => None,
     });
@@ -202,7 +223,7 @@ pub(super) fn leave(call: Call<'_>, request: LeaveGroupRequest) {
     let group_id = request.group_id.clone();
     let refused = |error_code| LeaveGroupResponse { error_code, ..Default::default() };
     let asked = GroupRequest::LeaveGroup(call.responder.version(), request);
-    ask(call.node, &group_id, asked, call.responder, refused, |reply| match reply {
+    ask_named(call.node, &group_id, asked, call.responder, refused, |reply| match reply {
         GroupReply::LeaveGroup(response) => Some(response),
         _ => None,
     });
