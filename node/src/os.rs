@@ -20,7 +20,8 @@ pub fn write_vectored_at(fd: BorrowedFd<'_>, parts: &[IoSlice<'_>], position: u6
     check_size(|| unsafe { libc::pwritev(fd.as_raw_fd(), parts.as_ptr().cast(), count, position) })
 }
 
-/// Reads at `position` only what the page cache holds: `Ok(None)` means that the read would wait for the device.
+/// Reads at `position` only what the page cache holds: `Ok(None)` means that the read would wait for the device, an
+/// error of the kind [`io::ErrorKind::Unsupported`] that the file system cannot tell.
 #[cfg(target_os = "linux")]
 pub fn read_cached_at(fd: BorrowedFd<'_>, buf: &mut [u8], position: u64) -> io::Result<Option<usize>> {
     let position = offset(position)?;
@@ -30,16 +31,15 @@ pub fn read_cached_at(fd: BorrowedFd<'_>, buf: &mut [u8], position: u64) -> io::
     match read {
         Ok(n) => Ok(Some(n)),
         Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(None),
-        // A file system without RWF_NOWAIT: treat everything as cold.
-        Err(e) if e.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(None),
+        Err(e) if e.raw_os_error() == Some(libc::EOPNOTSUPP) => Err(io::ErrorKind::Unsupported.into()),
         Err(e) => Err(e),
     }
 }
 
-/// Reads at `position` only what the page cache holds. Elsewhere than on Linux nobody can tell: everything is cold.
+/// Reads at `position` only what the page cache holds. Elsewhere than on Linux nobody can tell.
 #[cfg(not(target_os = "linux"))]
 pub fn read_cached_at(_fd: BorrowedFd<'_>, _buf: &mut [u8], _position: u64) -> io::Result<Option<usize>> {
-    Ok(None)
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Reserves blocks for a range without changing the file's length.

@@ -36,16 +36,18 @@ impl Node {
         let OpenedSum { bytes_read, bytes_replayed, bytes_cut, indexes_rebuilt } = sum;
         let took_ms = u64::try_from(self.clock().mono().since(begun).as_millis()).unwrap_or(u64::MAX);
         let stop = if self.data_dir().last_run().was_clean { "a clean" } else { "an unclean" };
-        tracing::info!(
-            partitions,
-            offline,
-            bytes_read,
-            bytes_replayed,
-            bytes_cut,
-            indexes_rebuilt,
-            took_ms,
-            "logs are open after {stop} stop"
-        );
+        if partitions + offline > 0 {
+            tracing::info!(
+                partitions,
+                offline,
+                bytes_read,
+                bytes_replayed,
+                bytes_cut,
+                indexes_rebuilt,
+                took_ms,
+                "logs are open after {stop} stop"
+            );
+        }
         let mut roles = RolesSum::default();
         for topic in image.topics() {
             self.give_roles(topic, &mut roles);
@@ -294,7 +296,7 @@ impl Node {
             if let (false, Some(before)) = (is_election, before.partition(*id))
                 && state.leader == Some(self.id())
             {
-                self.replication().isr_changed(&before.isr, &state.isr);
+                self.replication().isr_changed(*id, &before.isr, &state.isr);
             }
             let mut unchanged = RolesSum::default();
             let told = if is_election { &mut roles } else { &mut unchanged };

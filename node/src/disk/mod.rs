@@ -157,7 +157,8 @@ pub trait DiskFile: Debug + Send + Sync {
     /// Reads into `buf` from `position`; 0 at the end of the file.
     fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize>;
 
-    /// As [`DiskFile::read_at`] as far as no device is needed; `None` if the bytes are not in memory.
+    /// As [`DiskFile::read_at`] as far as no device is needed; `None` if the bytes are not in memory. Where nobody can
+    /// tell they are taken to be.
     fn read_cached_at(&self, buf: &mut [u8], position: u64) -> io::Result<Option<usize>> {
         self.read_at(buf, position).map(Some)
     }

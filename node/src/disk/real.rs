@@ -106,7 +106,11 @@ impl DiskFile for RealFile {
     }
 
     fn read_cached_at(&self, buf: &mut [u8], position: u64) -> io::Result<Option<usize>> {
-        os::read_cached_at(self.0.as_fd(), buf, position)
+        match os::read_cached_at(self.0.as_fd(), buf, position) {
+            // tmpfs, for one: taken for memory, lest every read goes the long way.
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => self.read_at(buf, position).map(Some),
+            read => read,
+        }
     }
 
     fn len(&self) -> io::Result<u64> {

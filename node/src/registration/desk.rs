@@ -97,7 +97,7 @@ impl Desk {
         self.arm(&mut state);
         drop(state);
         if sits {
-            tracing::info!("this node is the active controller: the sessions of all brokers start afresh");
+            tracing::debug!("the sessions of all brokers start afresh");
         }
     }
 
@@ -273,20 +273,28 @@ impl Desk {
             return;
         }
         let silent: Vec<BrokerId> = expired.iter().map(|expired| expired.id).collect();
+        let image = node.image();
+        let was_stopping =
+            move |id| image.broker(id).is_some_and(|broker| broker.state == BrokerState::Stopping);
         node.controller().submit(
             |controller| controller.plan_fence_brokers(node.plan_context(), &silent),
             move |fenced| {
                 let Ok(fenced) = fenced else { return };
                 for expired in expired.iter().filter(|expired| fenced.contains(&expired.id)) {
+                    let broker = expired.id.0;
+                    if was_stopping(expired.id) {
+                        tracing::info!(broker, "a broker has stopped in good order; it led nothing any more");
+                        continue;
+                    }
                     let why = match expired.is_refused {
                         true => "its machine refuses connections: the process is gone",
                         false => "nothing was heard of it for too long",
                     };
                     tracing::warn!(
-                        broker = expired.id.0,
+                        broker,
                         silent_ms = expired.silence.as_millis(),
                         why,
-                        "a broker is fenced; others lead what it led"
+                        "a broker is fenced: it leads nothing and is in no ISR until it is back"
                     );
                 }
             },

@@ -65,15 +65,37 @@ impl Proposals {
         channel.alter_partitions(vec![AlterPartition { partition, leader_epoch, partition_epoch, isr }]);
     }
 
-    /// Notes for the operator who is to leave and who is to join, and why.
+    /// Notes for the operator who is to leave, and why. Who has caught up is told of once it is in.
     fn note(&self, node: &Node, image: &MetadataImage, partition: TopicPartition, proposal: &IsrProposal) {
         let Some(state) = image.partition(partition) else { return };
         let Some(topic) = image.topic_by_id(partition.topic_id) else { return };
         let next: Vec<_> = proposal.isr.iter().map(|member| member.broker).collect();
         let lag_ms = node.broker_config().replica_lag_ms_max;
-        let leaves = without(&state.isr, &next).map(|broker| News::Leaves { broker, lag_ms });
-        let joins = without(&next, &state.isr).map(|broker| News::Joins { broker });
-        for news in leaves.chain(joins) {
+        for broker in without(&state.isr, &next) {
+            self.reports.note(News::Lags { broker, lag_ms }, &topic.name, partition.partition);
+        }
+    }
+
+    /// Counts, and notes for the operator, how the ISR of a partition that this broker leads has changed.
+    pub(super) fn changed(
+        &self,
+        node: &Node,
+        counters: &ReplicationCounters,
+        partition: TopicPartition,
+        before: &[BrokerId],
+        after: &[BrokerId],
+    ) {
+        if without(before, after).next().is_some() {
+            counters.isr_shrinks.fetch_add(1, Relaxed);
+        }
+        if without(after, before).next().is_some() {
+            counters.isr_expands.fetch_add(1, Relaxed);
+        }
+        let image = node.image();
+        let Some(topic) = image.topic_by_id(partition.topic_id) else { return };
+        let left = without(before, after).map(|broker| News::Left { broker });
+        let joined = without(after, before).map(|broker| News::Joined { broker });
+        for news in left.chain(joined) {
             self.reports.note(news, &topic.name, partition.partition);
         }
     }
@@ -119,16 +141,6 @@ const fn meaning(refusal: AlterPartitionRefusal) -> IsrRefusal {
         | AlterPartitionRefusal::StalePartitionEpoch => IsrRefusal::Stale,
         AlterPartitionRefusal::NewerEpochs => IsrRefusal::Retry,
         AlterPartitionRefusal::IneligibleReplica => IsrRefusal::Ineligible,
-    }
-}
-
-/// Counts a change of the ISR of a partition that this broker leads.
-pub(super) fn count(counters: &ReplicationCounters, before: &[BrokerId], after: &[BrokerId]) {
-    if without(before, after).next().is_some() {
-        counters.isr_shrinks.fetch_add(1, Relaxed);
-    }
-    if without(after, before).next().is_some() {
-        counters.isr_expands.fetch_add(1, Relaxed);
     }
 }
 

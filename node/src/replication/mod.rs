@@ -198,8 +198,10 @@ impl Replication {
     }
 
     /// The ISR of a partition that this broker leads is another.
-    pub fn isr_changed(&self, before: &[BrokerId], after: &[BrokerId]) {
-        isr::count(&self.counters, before, after);
+    pub fn isr_changed(&self, partition: TopicPartition, before: &[BrokerId], after: &[BrokerId]) {
+        if let Some(node) = self.node() {
+            self.isr.changed(&node, &self.counters, partition, before, after);
+        }
     }
 
     /// This broker has a new registration, or was let in again: its leaders are to hear of every replica it holds.

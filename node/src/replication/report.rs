@@ -18,9 +18,11 @@ const GATHERING: Duration = Duration::from_millis(250);
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum News {
     /// A member is to leave, as it lagged for so long.
-    Leaves { broker: BrokerId, lag_ms: i64 },
-    /// A replica is to join.
-    Joins { broker: BrokerId },
+    Lags { broker: BrokerId, lag_ms: i64 },
+    /// A member has left.
+    Left { broker: BrokerId },
+    /// A replica has joined.
+    Joined { broker: BrokerId },
     /// The controller left the ISR as it is.
     Refused { why: String },
 }
@@ -52,13 +54,18 @@ impl Reports {
 
 fn tell(news: &News, partitions: &Listing) {
     match news {
-        News::Leaves { broker, lag_ms } => tracing::warn!(
+        News::Lags { broker, lag_ms } => tracing::warn!(
             "asking the controller to take broker {broker} out of the ISR of {partitions}: \
              it has lagged for more than {lag_ms} ms"
         ),
-        News::Joins { broker } => tracing::info!(
-            "asking the controller to take broker {broker} into the ISR of {partitions}: it has caught up"
-        ),
+        News::Left { broker } => {
+            tracing::info!(
+                "broker {broker} is no longer in the ISR of {partitions}, which this broker leads"
+            );
+        }
+        News::Joined { broker } => {
+            tracing::info!("broker {broker} is in the ISR of {partitions}, which this broker leads");
+        }
         News::Refused { why } => {
             tracing::info!("the controller leaves the ISR of {partitions} as it is: {why}");
         }
