@@ -193,72 +193,38 @@ impl Node {
     pub(crate) fn apply(&self, committed: &Committed) {
         let before = self.image();
         self.publish(committed.image.clone());
-        let mut opened = BTreeSet::new();
-        let mut changed = BTreeMap::new();
-        let mut removed = Vec::new();
-        let mut are_settings_changed = false;
-        let mut configured = BTreeSet::new();
-        let mut are_quotas_changed = false;
-        let mut is_registration_changed = false;
-        let mut is_activity_changed = false;
         for record in &committed.records {
             match record {
                 Record::Cluster { id } => self.join_cluster(id),
-                Record::Partition { partition, .. } => {
-                    opened.insert(partition.topic_id);
-                }
-                Record::PartitionChange { partition, state } => {
-                    changed.insert(*partition, state.clone());
-                }
-                Record::RemoveTopic { id } => removed.push(*id),
-                Record::Config { resource: ConfigResource::Topic(id), .. } => {
-                    configured.insert(*id);
-                }
-                Record::Config {
-                    resource: ConfigResource::Broker(_) | ConfigResource::BrokerDefault,
-                    ..
-                } => {
-                    are_settings_changed = true;
-                }
-                Record::ClientQuota { .. } => are_quotas_changed = true,
-                Record::RegisterBroker { id, registration } => {
-                    is_activity_changed = true;
-                    is_registration_changed |= *id == self.id();
-                    self.follow_voter(*id, registration);
-                }
-                Record::BrokerChange { id, .. } => {
-                    is_activity_changed = true;
-                    is_registration_changed |= *id == self.id();
-                }
+                Record::RegisterBroker { id, registration } => self.follow_voter(*id, registration),
                 _ => {}
             }
         }
-        let changes = RoleChanges { opened, changed, removed };
+        let Changes { roles, mut configured, are_settings, are_quotas, is_registration, is_activity } =
+            Changes::of(&committed.records, self.id());
         if !self.roles().broker {
             // It holds no partitions.
         } else if self.are_logs_open() {
-            self.change_roles(&before, &committed.image, &changes);
+            self.change_roles(&before, &committed.image, &roles);
         } else if self.is_present(&committed.image)
             && let Err(error) = self.open_partitions()
         {
             self.halt(format!("the log directories cannot be listed: {error}"));
         }
-        if is_activity_changed {
+        if is_activity {
             self.tell_inactive(&committed.image);
         }
-        if is_registration_changed {
+        if is_registration {
             self.replication().registered();
         }
-        if are_settings_changed {
+        if are_settings {
             configured.extend(committed.image.topics().map(|topic| topic.id));
+            self.replication().configure(&self.broker_config());
         }
         for id in configured {
             self.configure_topic(&committed.image, id);
         }
-        if are_settings_changed {
-            self.replication().configure(&self.broker_config());
-        }
-        if are_quotas_changed || are_settings_changed {
+        if are_quotas || are_settings {
             self.throttles().configure(&self.broker_config(), &committed.image);
         }
         self.desk().applied(&before, committed);
@@ -440,8 +406,55 @@ impl OpenedSum {
     }
 }
 
+/// What committed records change here.
+#[derive(Debug, Default)]
+struct Changes {
+    roles: RoleChanges,
+    /// Topics with other settings.
+    configured: BTreeSet<TopicId>,
+    /// The broker's own settings are others.
+    are_settings: bool,
+    are_quotas: bool,
+    /// This broker has registered, or was fenced or let in.
+    is_registration: bool,
+    /// Some broker has, or is gone.
+    is_activity: bool,
+}
+
+impl Changes {
+    fn of(records: &[Record], here: BrokerId) -> Self {
+        let mut changes = Self::default();
+        for record in records {
+            match record {
+                Record::Partition { partition, .. } => {
+                    changes.roles.opened.insert(partition.topic_id);
+                }
+                Record::PartitionChange { partition, state } => {
+                    changes.roles.changed.insert(*partition, state.clone());
+                }
+                Record::RemoveTopic { id } => changes.roles.removed.push(*id),
+                Record::Config { resource: ConfigResource::Topic(id), .. } => {
+                    changes.configured.insert(*id);
+                }
+                Record::Config {
+                    resource: ConfigResource::Broker(_) | ConfigResource::BrokerDefault,
+                    ..
+                } => changes.are_settings = true,
+                Record::ClientQuota { .. } => changes.are_quotas = true,
+                Record::RegisterBroker { id, .. } | Record::BrokerChange { id, .. } => {
+                    changes.is_activity = true;
+                    changes.is_registration |= *id == here;
+                }
+                Record::UnregisterBroker { .. } => changes.is_activity = true,
+                _ => {}
+            }
+        }
+        changes
+    }
+}
+
 /// What was committed of topics and their partitions.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct RoleChanges {
     /// Topics with new partitions.
     opened: BTreeSet<TopicId>,
@@ -461,15 +474,19 @@ struct RolesSum {
 impl RolesSum {
     fn tell(&self) {
         if self.leads > 0 {
-            tracing::info!("now leading {} partitions", self.leads);
+            tracing::info!("now leading {}", many(self.leads));
         }
         for (leader, partitions) in &self.follows {
-            tracing::info!("now following broker {leader} in {partitions} partitions");
+            tracing::info!("now following broker {leader} in {}", many(*partitions));
         }
         if self.waits > 0 {
-            tracing::warn!("{} partitions here have no leader; nobody can write or read them", self.waits);
+            tracing::warn!("nobody leads {} here: they can be neither written nor read", many(self.waits));
         }
     }
+}
+
+fn many(partitions: usize) -> String {
+    if partitions == 1 { "1 partition".to_owned() } else { format!("{partitions} partitions") }
 }
 
 /// A partition's key in the store of what can be rebuilt.
