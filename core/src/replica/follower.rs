@@ -247,7 +247,9 @@ impl Replica {
         self.log.end = end;
         self.log.next = end;
         self.log.flushed = self.log.flushed.min(end);
-        self.log.flush_asked = self.log.flush_asked.min(end);
+        // A flush that was under way says nothing about a log that was cut meanwhile: what is left is asked for again
+        // once the cut is done, or nobody would ever hear that it is on the device.
+        self.log.flush_asked = self.log.flushed;
         if self.log.flush_asked == end {
             self.log.unflushed_since = None;
         }
@@ -256,6 +258,7 @@ impl Replica {
 
     pub(super) fn truncated(
         &mut self,
+        now: Now,
         end: Offset,
         producers: Option<super::Producers>,
         out: &mut Outbox<Effect>,
@@ -272,6 +275,7 @@ impl Replica {
             self.log.start = self.log.start.min(end);
             self.set_end(end);
         }
+        self.flush_rest(now, out);
         self.advance(out);
     }
 }

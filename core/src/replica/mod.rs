@@ -200,12 +200,19 @@ impl Replica {
         if !self.producers.is_empty() {
             self.producers_expire_at.get_or_insert(now.mono + PRODUCER_EXPIRY_INTERVAL);
         }
+        self.flush_rest(now, out);
+        self.advance(out);
+    }
+
+    /// Sees to what recovery found or a cut left, which may not be on the device and for which no flush is asked. Under
+    /// `acks.durable` a follower vouches only for what is flushed, and where too few are in sync no append will come to
+    /// bring a flush with it.
+    fn flush_rest(&mut self, now: Now, out: &mut Outbox<Effect>) {
         if self.settings.acks_durable {
             self.ask_flush(out);
         } else if self.log.flush_asked < self.log.end {
-            self.log.unflushed_since.get_or_insert(now.mono); // a tail that recovery found
+            self.log.unflushed_since.get_or_insert(now.mono);
         }
-        self.advance(out);
     }
 
     fn is_news(&self, leadership: &Leadership) -> bool {
@@ -228,7 +235,7 @@ impl Replica {
 
     /// Takes another leader, or a newer registration of the same. The log stays as it is: what of it is to go, the
     /// leader's log decides (KIP-101).
-    fn follow(&mut self, state: FollowerState, out: &mut Outbox<Effect>) {
+    fn follow(&mut self, now: Now, state: FollowerState, out: &mut Outbox<Effect>) {
         if self.has_ended() {
             return;
         }
@@ -253,6 +260,7 @@ impl Replica {
         if to < self.log.end && self.is_settled() {
             self.cut(to, CutReason::Diverged { epoch: LeaderEpoch::NONE }, out);
         }
+        self.flush_rest(now, out);
     }
 
     /// Answers everyone who waits for this leader, and wakes everyone who watches.
@@ -569,7 +577,7 @@ impl Machine for Replica {
         match input {
             Input::Lead(leadership) => self.lead(now, leadership, out),
             Input::Follow { leader, leader_epoch, partition_epoch } => {
-                self.follow(FollowerState::new(leader, leader_epoch, partition_epoch), out);
+                self.follow(now, FollowerState::new(leader, leader_epoch, partition_epoch), out);
             }
             Input::Produce { token, batch, acks, leader_epoch } => {
                 self.produce(now, token, &batch, Append { acks, leader_epoch }, out);
@@ -587,7 +595,7 @@ impl Machine for Replica {
                 self.isr_answered(now, leader_epoch, (proposed_at, &proposed), answer, out);
             }
             Input::Replicate(replicated) => self.replicate(now, replicated, out),
-            Input::Truncated { end, producers } => self.truncated(end, producers, out),
+            Input::Truncated { end, producers } => self.truncated(now, end, producers, out),
             Input::WatchReplica { token, end_beyond, high_watermark_beyond } => {
                 self.watch_replica(token, end_beyond, high_watermark_beyond, out);
             }
