@@ -160,6 +160,28 @@ fn a_session_is_given_up_for_a_reply_that_is_lost_and_for_no_other() {
 }
 
 #[test]
+fn what_was_vouched_for_is_not_taken_back_by_what_is_told_late() {
+    let mut story = Story::new();
+    let mut stands = |change| {
+        let mut out = Outbox::new();
+        story.fetcher.handle(story.now, FetcherInput::Changed(vec![change]), &mut out);
+        story.fetcher.position(partition(0)).map(|position| (position.offset.0, position.safe_end.0))
+    };
+    let at =
+        |offset, safe_end| FetchPosition { offset: Offset(offset), safe_end: Offset(safe_end), ..POSITION };
+    let partition = partition(0);
+    let follow = |position| PartitionChange::Follow { partition, position };
+    let moved = |position| PartitionChange::Moved { partition, position };
+    assert_eq!(stands(follow(at(10, 10))), Some((10, 10)));
+    // Batches up to 20 were appended and flushed, and the flush is told first.
+    assert_eq!(stands(follow(at(20, 20))), Some((20, 20)));
+    assert_eq!(stands(moved(at(20, 10))), Some((20, 20)));
+    // Cut and filled again it is another 20.
+    assert_eq!(stands(moved(at(15, 15))), Some((15, 15)));
+    assert_eq!(stands(moved(at(20, 15))), Some((20, 15)));
+}
+
+#[test]
 fn a_leader_tells_whose_place_a_fetch_has_taken() {
     let mut session = ReplicaSession::new(SessionConfig {
         wait_max: Duration::from_millis(500),

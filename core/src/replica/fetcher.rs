@@ -274,6 +274,7 @@ impl Fetcher {
         if position.leader_epoch < entry.position.leader_epoch {
             return; // told late
         }
+        let position = newest(entry.position, position);
         let before = std::mem::replace(&mut entry.position, position);
         if before != position || entry.phase == Phase::DeliveredUnknown {
             entry.failures = 0;
@@ -443,6 +444,20 @@ impl Fetcher {
         {
             self.set_phase(partition, Phase::Changed);
         }
+    }
+}
+
+/// What is known of a position that is told. While a log ends at one place, what it vouches for and its start only rise;
+/// but a reply's outcomes are told together, and a flush that ends meanwhile may be told before what it came after.
+fn newest(known: FetchPosition, told: FetchPosition) -> FetchPosition {
+    let place = |position: &FetchPosition| (position.leader_epoch, position.last_epoch, position.offset);
+    if place(&known) != place(&told) {
+        return told;
+    }
+    FetchPosition {
+        safe_end: told.safe_end.max(known.safe_end),
+        log_start: told.log_start.max(known.log_start),
+        ..told
     }
 }
 
