@@ -1,15 +1,19 @@
 //! O42: a run is a function of its seed. The same seed gives the same trace twice in one process, and in another one.
 #![cfg(madsim)]
 
+use highwater_sim::cluster::{self, ClusterPlan};
 use highwater_sim::run::{Plan, run};
 use std::process::Command;
 
+/// Of runs of one node, and of runs of several.
 const SEEDS: [u64; 4] = [2, 3, 5, 7];
+const CLUSTER_SEEDS: [u64; 3] = [1, 2, 3];
 const ASK: &str = "HIGHWATER_HASH_OF";
 
 fn hashes() -> String {
-    let hashes = SEEDS.iter().map(|seed| format!("{seed}={:016x}", run(&Plan::of(*seed)).hash));
-    hashes.collect::<Vec<_>>().join(" ")
+    let alone = SEEDS.iter().map(|seed| (seed, run(&Plan::of(*seed)).hash));
+    let several = CLUSTER_SEEDS.iter().map(|seed| (seed, cluster::run(&ClusterPlan::of(*seed)).hash));
+    alone.chain(several).map(|(seed, hash)| format!("{seed}={hash:016x}")).collect::<Vec<_>>().join(" ")
 }
 
 /// In the child process this prints; in an ordinary run it has nothing to say.
@@ -26,7 +30,7 @@ fn a_seed_gives_one_trace_in_every_process() {
     let mut distinct: Vec<_> = first.split(['=', ' ']).skip(1).step_by(2).collect();
     distinct.sort_unstable();
     distinct.dedup();
-    assert_eq!(distinct.len(), SEEDS.len(), "other seeds are other runs: {first}");
+    assert_eq!(distinct.len(), SEEDS.len() + CLUSTER_SEEDS.len(), "other seeds are other runs: {first}");
     assert_eq!(first, hashes(), "twice in this process");
     let child = Command::new(std::env::current_exe().expect("this test is a file"))
         .args(["--exact", "child_prints_its_hashes", "--nocapture", "--test-threads=1"])
