@@ -41,7 +41,8 @@ definitions! {
     "highwater.peer.advertised.listener", String, None, Valid::Any, Medium, ReadOnly, Implemented,
         "HOST:PORT that other nodes are told to connect to; that of highwater.peer.listener if unset.";
     "highwater.peer.listener", String, Some("127.0.0.1:0"), Valid::Any, High, ReadOnly, Implemented,
-        "HOST:PORT at which other nodes of the cluster connect; port 0 takes a free one. It is not          protected: other nodes and nobody else should reach it.";
+        "HOST:PORT at which other nodes of the cluster connect; port 0 takes a free one. It is not \
+         protected: other nodes and nobody else should reach it.";
     "kafka.metrics.polling.interval.secs", Int, Some("10"), Valid::AtLeast(1), Low, ReadOnly, Accepted,
         "The metrics polling interval (in seconds) which can be used in kafka.metrics.reporters \
          implementations.";
