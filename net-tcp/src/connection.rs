@@ -19,7 +19,7 @@ use crate::reply::{Reply, ReplyKind, ReplyQueue, Signal};
 use crate::service::{ConnCtx, Request, Requests, Service};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker};
@@ -147,7 +147,7 @@ impl<T: Stream, S: Service> Connection<T, S> {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(reason)) => return Poll::Ready(reason),
                 Poll::Pending if self.stays_awake(now) => {
-                    cx.waker().wake_by_ref();
+                    step_back(cx);
                     return Poll::Pending;
                 }
                 Poll::Pending if self.queue.park(cx.waker()) => return Poll::Pending,
@@ -370,6 +370,13 @@ impl<T: Stream, S: Service> Connection<T, S> {
         }
         Ok(())
     }
+}
+
+/// To be polled again when every task that is ready, and the events of sockets, had their turn. Unlike waking oneself
+/// it calls no second worker to help.
+fn step_back(cx: &mut Context<'_>) {
+    let first = pin!(tokio::task::yield_now()).poll(cx);
+    assert!(first.is_pending(), "the first poll is the yield");
 }
 
 /// One timer that is moved rarely: a deadline that recedes is armed again only when the earlier one has rung, and a

@@ -39,10 +39,6 @@ const OTHER_VARIABLES: &[&str] = &[
     "HIGHWATER_SIM",
 ];
 
-/// How many tasks a worker polls before it looks for events of sockets. A connection that stays awake for its client
-/// (`highwater.busy.poll.us`) is polled again and again meanwhile: the runtime's own 61 would be its delay.
-const BUSY_POLL_EVENT_INTERVAL: u32 = 8;
-
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub enum LogFormat {
@@ -121,9 +117,6 @@ pub fn run(args: &ServeArgs, output: Output) -> Result<(), CliError> {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         if let Some(workers) = workers {
             builder.worker_threads(workers);
-        }
-        if config.broker.busy_poll_micros > 0 {
-            builder.event_interval(BUSY_POLL_EVENT_INTERVAL);
         }
         let built = builder.enable_all().thread_name(name).build();
         built.map_err(|error| CliError::new(format!("threads cannot be started: {error}")))
