@@ -2,8 +2,10 @@
 //! seed that shows it gives the same trace again.
 #![cfg(sim)]
 
-use highwater_sim::direct::{Options, Profile, run};
+use highwater_core::guard::Guard;
+use highwater_sim::direct::{NetworkFaults, Options, Profile, run, silence};
 use highwater_sim::scenario::{Scenario, Workload};
+use std::collections::BTreeSet;
 
 /// Runs seeds with a guard removed until one of the expected oracles complains.
 fn found_by(guard: &str, base: &Scenario, expect: &[&str], seeds_max: u64) {
@@ -46,6 +48,61 @@ fn a_committed_offset_read_before_the_log_was_is_noticed() {
 #[test]
 fn a_high_watermark_that_ignores_the_proposed_isr_is_noticed() {
     found_by("HighWatermarkMaximalIsr", &scenario(Profile::Mixed), &["O1", "O7", "O10"], 2000);
+}
+
+/// PR-14 (KAFKA-12686): one copy of a request is refused, another is carried out.
+#[test]
+fn a_refusal_that_is_believed_although_a_copy_is_carried_out_is_noticed() {
+    let network = NetworkFaults {
+        drop_permille: 20,
+        duplicate_permille: 300,
+        tail_permille: 30,
+        lost_answer_permille: 0,
+    };
+    let base = Scenario { network: Some(network), ..scenario(Profile::FastElections) };
+    found_by("IsrRefusedCounts", &base, &["O1", "O7", "O10"], 400);
+}
+
+/// PR-03 (KIP-320): leaders move and move back while links are slow.
+#[test]
+fn a_fetch_of_another_epoch_that_counts_is_noticed() {
+    let workload = Workload { leader_moves_permille: 500, ..Workload::default() };
+    let base = Scenario { workload, ..scenario(Profile::LostAnswers) };
+    found_by("FollowerFetchEpoch", &base, &["O1", "O7", "O10"], 200);
+}
+
+/// Every guard has to reject in some run, or to have a reason why it cannot here.
+#[test]
+fn every_guard_rejects_or_has_a_reason() {
+    let profiles = [
+        Profile::Mixed,
+        Profile::FastElections,
+        Profile::LostAnswers,
+        Profile::PowerLoss,
+        Profile::Zombie,
+        Profile::OneWay,
+    ];
+    let mut silent: BTreeSet<_> =
+        Guard::ALL.iter().map(|guard| guard.name()).filter(|name| silence(name).is_none()).collect();
+    let workload = Workload { leader_moves_permille: 100, ..Workload::default() };
+    for seed in 1000..2200 {
+        let profile = profiles[seed as usize % profiles.len()];
+        let run_of = Scenario { seed, workload: workload.clone(), ..scenario(profile) };
+        let outcome = run(&run_of, Options::default()).expect("nothing is removed");
+        assert_eq!(outcome.violation, None, "seed {seed}, {profile:?}");
+        outcome.guards.iter().filter(|guard| guard.rejects > 0).for_each(|guard| {
+            assert!(
+                silence(guard.name).is_none_or(|why| why.starts_with("the operator moves no")),
+                "seed {seed}, {profile:?}: {} rejects, though it is said that it cannot",
+                guard.name
+            );
+            silent.remove(guard.name);
+        });
+        if silent.is_empty() {
+            return;
+        }
+    }
+    panic!("these never rejected: {silent:?}");
 }
 
 /// CQ-02 (KAFKA-10533).

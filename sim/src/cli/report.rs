@@ -1,7 +1,7 @@
 //! What is printed of a batch: a line for each seed, progress of long ones, and the sum.
 
 use super::batch::Seeds;
-use highwater_sim::direct::{GuardCount, Outcome, Totals, Verdict};
+use highwater_sim::direct::{GuardCount, Outcome, Totals, Verdict, silence};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
@@ -176,8 +176,15 @@ impl Tally {
         for (name, (accepts, rejects)) in &self.guards {
             writeln!(out, "  {name:<32} {accepts:>12} {rejects:>10}")?;
         }
-        let silent = self.guards.iter().filter(|(_, (_, rejects))| *rejects == 0).map(|(name, _)| *name);
-        writeln!(out, "guards that never rejected: {}", silent.collect::<Vec<_>>().join(", "))
+        writeln!(out, "guards that never rejected, and why:")?;
+        for (name, _) in self.guards.iter().filter(|(_, (_, rejects))| *rejects == 0) {
+            writeln!(
+                out,
+                "  {name:<32} {}",
+                silence(name).unwrap_or("TOO WEAK A WORKLOAD, OR TOO FEW SEEDS")
+            )?;
+        }
+        Ok(())
     }
 }
 

@@ -181,8 +181,9 @@ impl Env {
         }
     }
 
-    /// Whether the node's process has died within the present step.
-    fn is_dead(&self, place: Place) -> bool {
+    /// Whether the node's process has died within the present step: what its machines say from then on counts for
+    /// nothing.
+    pub(crate) fn is_dead(&self, place: Place) -> bool {
         self.disks.get(place as usize).is_some_and(|disk| disk.fuse == Some(0))
     }
 

@@ -424,6 +424,9 @@ impl Meta {
 
     /// Replays what became committed and answers who waited for it.
     fn committed(&mut self, env: &mut Env, here: Here, through: Offset) {
+        if env.is_dead(here.node as Place) {
+            return; // it rests on what was not stored any more
+        }
         let before = env.truth.metadata_high_watermark();
         if env.truth.is_checking {
             env.truth.metadata_committed(here.broker(), &self.disk.log, through);

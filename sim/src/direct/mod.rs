@@ -18,6 +18,7 @@ mod check;
 mod client;
 mod consumer;
 mod contact;
+mod coverage;
 mod env;
 mod faults;
 mod groups;
@@ -38,6 +39,7 @@ mod trace;
 mod truth;
 mod world;
 
+pub use coverage::silence;
 pub use env::Totals;
 pub use faults::{Fault, PlannedFault, Profile};
 pub use network::NetworkFaults;
