@@ -23,8 +23,8 @@ impl ReplicationQuota {
         Self { window, limit: None, rate: Rate::strict(window) }
     }
 
-    /// Puts other settings in force. What was measured stays while there is a limit.
-    pub fn configure(&mut self, window: QuotaWindow, bytes_per_second: Option<i64>) {
+    /// Puts other settings in force; whether the limit is another. What was measured stays while there is one.
+    pub fn configure(&mut self, window: QuotaWindow, bytes_per_second: Option<i64>) -> bool {
         // Rates are of bytes a second: 2^53 of them are counted exactly.
         #[allow(clippy::cast_precision_loss, reason = "see above")]
         let limit = bytes_per_second.map(|bytes| bytes.max(0) as f64);
@@ -32,7 +32,7 @@ impl ReplicationQuota {
             self.window = window;
             self.rate = Rate::strict(window);
         }
-        self.limit = limit;
+        std::mem::replace(&mut self.limit, limit) != limit
     }
 
     /// Whether there is a limit: if not, nothing is counted.

@@ -53,6 +53,8 @@ pub enum FetcherInput {
     LinkUp,
     /// A connection to the leader broke; what was under way may be lost.
     LinkReset,
+    /// The quota of throttled partitions is another: whoever rests is asked for again.
+    Resume,
     /// This broker registered anew, or was let in again: leaders are to hear of every partition.
     Registered(BrokerEpoch),
 }
@@ -492,6 +494,12 @@ impl Machine for Fetcher {
                 self.close_session();
                 self.send(now, out);
             }
+            FetcherInput::Resume => {
+                while let Some((_, partition)) = self.paused.first().copied() {
+                    self.set_phase(partition, Phase::Changed);
+                }
+                self.send_if_due(now, out);
+            }
             FetcherInput::Registered(broker_epoch) => {
                 self.broker_epoch = broker_epoch;
                 self.close_session();
@@ -609,7 +617,7 @@ mod tests {
         fetcher.handle(at(400), FetcherInput::Changed(vec![until(1, 600)]), &mut out);
         fetcher.handle_timeout(at(505), &mut out);
         assert_eq!(sent(&mut out), [(vec![0], vec![])], "from where it stands");
-        fetcher.handle_timeout(at(600), &mut out);
+        fetcher.handle(at(510), FetcherInput::Resume, &mut out);
         assert_eq!(sent(&mut out), [(vec![1], vec![])]);
         fetcher.assert_invariants();
     }

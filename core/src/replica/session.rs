@@ -184,6 +184,21 @@ impl ReplicaSession {
         self.held_until = Some(self.held_until.map_or(until, |at| at.min(until)));
     }
 
+    /// A partition is not held any more: what it has from here on is to be watched for.
+    pub fn unhold(&mut self, slot: Slot) {
+        if let Some(at) = self.held.iter().position(|held| *held == slot) {
+            self.held.swap_remove(at);
+            self.set.wake(slot);
+        }
+    }
+
+    /// Lets go of all that is held: the quota is another.
+    pub fn release_all_held(&mut self) {
+        if let Some(until) = self.held_until {
+            self.release_held(until);
+        }
+    }
+
     /// Lets go of what was held for long enough.
     pub fn release_held(&mut self, now: Instant) {
         if self.held_until.is_some_and(|until| until <= now) {
@@ -392,6 +407,10 @@ mod tests {
         let again: Vec<_> = session.take_dirty().iter().map(|(_, of, _)| *of).collect();
         assert_eq!(again, [partition(0)]);
         assert_eq!(session.next_timeout(), Some(ms(510)));
+        session.hold(slot(0), ms(900));
+        session.unhold(slot(0));
+        assert!(!session.is_armed(slot(0)), "what is not held needs a watch");
+        session.release_held(ms(900));
         session.assert_invariants();
     }
 }

@@ -84,6 +84,16 @@ impl FetcherCell {
         self.input(&hub, FetcherInput::Registered(node.broker_epoch()));
     }
 
+    /// The throttle is another.
+    pub(super) fn resume(&self) {
+        let Some(hub) = self.hub.upgrade() else { return };
+        if let Ok(mut inner) = self.cell.lock() {
+            inner.throttled_until = Instant::ZERO;
+        }
+        self.input(&hub, FetcherInput::Resume);
+        self.wake_early();
+    }
+
     pub(super) fn link(&self, link: LinkEvent) {
         let Some(hub) = self.hub.upgrade() else { return };
         match link {

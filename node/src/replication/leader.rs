@@ -103,6 +103,12 @@ impl SessionCell {
         lock(&self.state).session.partitions()
     }
 
+    /// The throttle is another.
+    pub(super) fn unhold(&self) {
+        lock(&self.state).session.release_all_held();
+        self.bell.notify_one();
+    }
+
     /// Serves what watches and waits bring, as long as the node runs.
     pub(super) async fn run(&self) {
         loop {
@@ -204,7 +210,10 @@ impl SessionCell {
                 && replica.as_ref().is_some_and(|r| throttle::is_leader_listed(node, &r.config(), partition));
             let served = match self.held_until(hub, node, partition, pass, is_throttled) {
                 Some(until) => self.serve_offsets(state, replica.as_ref(), slot, &fetch, is_new, until),
-                None => self.serve(state, replica.as_ref(), slot, &fetch, is_new, &budget),
+                None => {
+                    state.session.unhold(slot);
+                    self.serve(state, replica.as_ref(), slot, &fetch, is_new, &budget)
+                }
             };
             budget.spend(served.plan.bytes);
             if is_throttled {

@@ -112,7 +112,13 @@ impl Replication {
 
     /// The broker's settings may be others.
     pub fn configure(&self, settings: &BrokerConfig) {
-        self.throttles.configure(settings);
+        let is_other = self.throttles.configure(settings);
+        if is_other {
+            let fetchers: Vec<_> = lock(&self.fetchers).values().cloned().collect();
+            let sessions: Vec<_> = lock(&self.sessions).values().cloned().collect();
+            sessions.iter().for_each(|session| session.unhold());
+            fetchers.iter().for_each(|fetcher| fetcher.resume());
+        }
     }
 
     /// The reads that wait for a device; the worker that does them is the node's to start.

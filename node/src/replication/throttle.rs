@@ -45,29 +45,33 @@ impl ReplicationThrottles {
         }
     }
 
-    /// Takes the limits of the broker's settings.
-    pub(super) fn configure(&self, settings: &BrokerConfig) {
+    /// Takes the limits of the broker's settings; whether they are others than before.
+    pub(super) fn configure(&self, settings: &BrokerConfig) -> bool {
         let sides = [
             (&self.leading, settings.leader_throttled_rate),
             (&self.following, settings.follower_throttled_rate),
         ];
+        let mut is_other = false;
         for (throttle, rate) in sides {
-            throttle.configure(settings, rate);
+            is_other |= throttle.configure(settings, rate);
         }
+        is_other
     }
 }
 
 impl Throttle {
-    fn configure(&self, settings: &BrokerConfig, rate: Option<i64>) {
-        lock(&self.quota).configure(settings.replication_quota_window, rate);
-        let was_limited = self.is_limited.swap(rate.is_some(), Ordering::Relaxed);
-        match rate {
-            Some(rate) => {
-                tracing::debug!("{}: throttled replicas copy {rate} bytes a second at most", self.setting);
+    fn configure(&self, settings: &BrokerConfig, rate: Option<i64>) -> bool {
+        let is_other = lock(&self.quota).configure(settings.replication_quota_window, rate);
+        self.is_limited.store(rate.is_some(), Ordering::Relaxed);
+        if is_other {
+            match rate {
+                Some(rate) => {
+                    tracing::info!("{}: throttled replicas copy {rate} bytes a second at most", self.setting);
+                }
+                None => tracing::info!("{}: no replica is throttled any more", self.setting),
             }
-            None if was_limited => tracing::debug!("{}: no replica is throttled any more", self.setting),
-            None => {}
         }
+        is_other
     }
 
     /// Whether there is a limit.
