@@ -129,7 +129,7 @@ impl Quorum {
             let leader = state.leader;
             let is_dead = self.dead == Some(leader.id);
             out.push(Effect::Log(Event::LeaderLost { leader, is_dead }));
-            self.lost = Some(leader.id);
+            self.lost = (!is_dead).then_some(leader.id);
             return self.campaign(now, Some(leader), out);
         }
         if state.fetcher.due_at <= now.mono {

@@ -105,7 +105,7 @@ pub struct Quorum {
     held: Vec<Effect>,
     /// A peer whose process seems dead.
     dead: Option<BrokerId>,
-    /// The last leader that fell silent, until another is followed.
+    /// The last leader, if it fell silent without a word, until another is followed.
     lost: Option<BrokerId>,
     /// Whether its log alone proves its leadership: it was the sole voter when it started, by a record on its device.
     skips_vote_file: bool,
@@ -190,7 +190,8 @@ impl Quorum {
         }
     }
 
-    /// Whose silence made this replica a leader; `None` if it does not lead, or was handed the leadership.
+    /// Whose silence made this replica a leader; `None` if it does not lead, was handed the leadership, or followed one
+    /// whose process seemed dead.
     pub fn silent_predecessor(&self) -> Option<BrokerId> {
         self.lost.filter(|_| matches!(self.role, Role::Leader(_)))
     }

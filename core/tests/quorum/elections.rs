@@ -54,6 +54,9 @@ fn a_leader_that_dies_is_replaced_and_the_hint_makes_it_quick() {
         let took = cluster.now.since(died);
         let limit = Duration::from_millis(if has_hint { 300 } else { 3000 });
         assert!(took < limit, "{took:?} with a hint: {has_hint}");
+        let next = cluster.leader().expect("somebody leads");
+        let silent = cluster.machine(next).silent_predecessor();
+        assert_eq!(silent, (!has_hint).then_some(BrokerId(dead)), "a dead process is no silent one");
     }
 }
 
@@ -67,6 +70,7 @@ fn a_leader_that_stops_hands_over() {
     cluster.run(Duration::from_millis(400));
     let next = cluster.leader().expect("a successor leads soon");
     assert_ne!(next, leader);
+    assert_eq!(cluster.machine(next).silent_predecessor(), None, "it said that it would go");
 }
 
 #[test]
