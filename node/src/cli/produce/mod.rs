@@ -13,12 +13,18 @@ use highwater_core::batch::{Codec, Header};
 use highwater_core::client::producer::{NewRecord, Settings};
 use highwater_core::ids::PartitionIndex;
 use highwater_core::time::Timestamp;
-use highwater_net_tcp::client::{Acks, Producer, ProducerOptions, TcpDial};
+use highwater_net_tcp::client::{Acks, ClientError, Producer, ProducerOptions, TcpDial};
+use highwater_protocol::ErrorCode;
 use indicatif::ProgressBar;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 use tally::{Summary, Tally};
 use tokio::sync::mpsc;
+
+/// How long a topic may be unknown: one that was just made is known to the broker that said so, and to the others in a
+/// moment.
+const UNKNOWN_MAX: Duration = Duration::from_secs(1);
+const UNKNOWN_BACKOFF: Duration = Duration::from_millis(50);
 
 /// Flags of `highwater produce`.
 #[derive(Debug, Args)]
@@ -149,15 +155,20 @@ async fn produce(args: &ProduceArgs, input: input::Input, cluster: Client) -> Re
 
 /// A topic that is missing, or too small for `--partition`, is better told of before anything is read.
 async fn check_topic(args: &ProduceArgs, cluster: &Client) -> Result<(), CliError> {
-    let topic = match cluster.refresh(Some(&[&args.topic])).await {
-        Ok(_) => cluster.topic(&args.topic).await,
-        Err(error) => Err(error),
+    let begun = Instant::now();
+    let topic = loop {
+        let topic = match cluster.refresh(Some(&[&args.topic])).await {
+            Ok(_) => cluster.topic(&args.topic).await,
+            Err(error) => Err(error),
+        };
+        let is_unknown = matches!(topic, Err(ClientError::Kafka(ErrorCode::UnknownTopicOrPartition, _)));
+        if !is_unknown || begun.elapsed() >= UNKNOWN_MAX {
+            break topic;
+        }
+        tokio::time::sleep(UNKNOWN_BACKOFF).await;
     };
     let topic = topic.map_err(|error| match &error {
-        highwater_net_tcp::client::ClientError::Kafka(
-            highwater_protocol::ErrorCode::UnknownTopicOrPartition,
-            _,
-        ) => CliError::new(format!(
+        ClientError::Kafka(ErrorCode::UnknownTopicOrPartition, _) => CliError::new(format!(
             "there is no topic {}\n  `highwater topic create {}` makes one",
             args.topic, args.topic
         )),
