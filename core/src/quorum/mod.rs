@@ -175,6 +175,11 @@ impl Quorum {
         self.vote
     }
 
+    /// What it has promised on its device.
+    pub const fn stored_vote(&self) -> VoteRecord {
+        self.stored
+    }
+
     /// What it is.
     pub const fn role(&self) -> &Role {
         &self.role

@@ -153,6 +153,11 @@ impl fmt::Debug for Forwarder {
 }
 
 impl Forwarder {
+    /// How many requests wait for the active controller, or for the metadata that its answer speaks of (O43).
+    pub fn waiting(&self) -> usize {
+        self.cell.lock().map_or(0, |state| state.waiting.len() + state.answered.len())
+    }
+
     /// Nothing is under way.
     pub fn new(shell: Arc<Shell>, node: Weak<Node>) -> Arc<Self> {
         let forwarder = Arc::new_cyclic(|me: &Weak<Self>| Self {

@@ -29,7 +29,7 @@ pub use vote_file::QUORUM_STATE_FILE;
 use crate::background::Bell;
 use crate::cell::CellLock;
 use crate::disk::Completion;
-use crate::log::{DataDir, DataDirError, FlushScope, LogError};
+use crate::log::{DataDir, DataDirError, FlushScope, Log, LogError};
 use crate::node::Node;
 use crate::partition::Shell;
 use crate::peers::{FrameHandler, LinkWatcher};
@@ -41,7 +41,7 @@ use highwater_core::ids::{BrokerId, DirectoryId, LeaderEpoch, Offset};
 use highwater_core::machine::Machine;
 use highwater_core::metadata::{Controller, MetadataImage, Plan, RecordError};
 use highwater_core::quorum::{
-    Input, MESSAGE_VERSION, Message, QuorumConfig, QuorumStatus, ReplicaKey, Voter, VoterChangeError,
+    Input, MESSAGE_VERSION, Message, Quorum, QuorumConfig, QuorumStatus, ReplicaKey, Voter, VoterChangeError,
     VoterSet,
 };
 use highwater_core::time::{Instant, Now};
@@ -340,6 +340,17 @@ impl ControllerCell {
     /// The newest epoch heard of.
     pub fn epoch(&self) -> Option<LeaderEpoch> {
         self.cell.lock().ok().map(|state| state.quorum.epoch())
+    }
+
+    /// Looks at the quorum and its log together, for oracles that compare them (O39); `None` if the cell is broken.
+    pub fn inspect<R>(&self, look: impl FnOnce(&Quorum, &Log) -> R) -> Option<R> {
+        let state = self.cell.lock().ok()?;
+        Some(look(&state.quorum, &state.log))
+    }
+
+    /// How many wait for a commit: plans, and changes of voters (O43).
+    pub fn waiting(&self) -> usize {
+        self.cell.lock().map_or(0, |state| state.waiting())
     }
 
     /// Plans, and calls `then` with the answer once what was planned is committed and carried out here; with

@@ -126,6 +126,11 @@ impl State {
         &self.place
     }
 
+    /// How many wait for a commit.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len() + self.changes.len()
+    }
+
     pub(super) const fn is_leading(&self) -> bool {
         matches!(self.quorum.role(), Role::Leader(_))
     }

@@ -442,6 +442,12 @@ impl Partition {
         state.shard.as_ref().map(|shard| look(shard.machine(), &state.log))
     }
 
+    /// How many wait for an answer of this partition, and how many for news of it: fetches, and sessions of followers,
+    /// of which one always does (O43).
+    pub fn waiting(&self) -> (usize, usize) {
+        self.cell.lock().map_or((0, 0), |state| state.waiting())
+    }
+
     fn storage_error(&self, error: &LogError) -> ErrorCode {
         if let LogError::OutOfRange { .. } = error {
             return ErrorCode::OffsetOutOfRange;

@@ -98,6 +98,12 @@ impl State {
         assert!(before.is_none(), "a token names one waiter");
     }
 
+    /// How many wait for an answer, and how many for news.
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        let watching = self.waiters.values().filter(|waiter| matches!(waiter, Waiter::Fetch(..))).count();
+        (self.waiters.len() - watching, watching)
+    }
+
     /// Hands one input to the replica. [`State::run`] carries out what follows.
     pub(super) fn input(&mut self, now: Now, input: Input) {
         self.replica.handle(now, input, &mut self.outbox);
