@@ -36,6 +36,7 @@ pub struct World {
     pub net: Arc<NetFaults>,
     /// Whether records answered with acks=all survive a power cut.
     pub is_durable: bool,
+    is_calm: AtomicBool,
     is_stopping: AtomicBool,
 }
 
@@ -48,6 +49,7 @@ impl World {
             trace: Mutex::new(Trace::new(is_printing)),
             net,
             is_durable,
+            is_calm: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
         })
     }
@@ -65,6 +67,16 @@ impl World {
     /// The trace.
     pub fn trace(&self) -> MutexGuard<'_, Trace> {
         self.trace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing goes wrong from now on.
+    pub fn calm(&self) {
+        self.is_calm.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the faults are over.
+    pub fn is_calm(&self) -> bool {
+        self.is_calm.load(Ordering::Relaxed)
     }
 
     /// Asks the clients to finish what they do.
@@ -227,7 +239,8 @@ impl Client {
         self.routes.as_ref()
     }
 
-    async fn coordinator(&mut self, group: &str) -> Option<i32> {
+    /// The coordinator of a group; after a pause nobody.
+    pub async fn coordinator(&mut self, group: &str) -> Option<i32> {
         if let Some(known) = self.coordinators.get(group) {
             return Some(*known);
         }

@@ -1,5 +1,6 @@
 //! What clients did and saw, as the oracles need it. The truth of a run lives here, not in the node.
 
+use crate::client::TopicInfo;
 use bytes::Bytes;
 use highwater_protocol::Uuid;
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,6 +42,14 @@ pub struct Totals {
     pub admin: u64,
     /// Producer sessions that ended with an error.
     pub sessions_lost: u64,
+    /// Reassignments that the controller took on.
+    pub moves: u64,
+    /// Changes of voters that were committed.
+    pub voter_changes: u64,
+    /// Elections of leaders that an operator asked for, of replicas that may lack records.
+    pub unclean_elections: u64,
+    /// Commits of an older generation that a coordinator refused.
+    pub stale_commits: u64,
 }
 
 /// What is known of one partition.
@@ -65,6 +74,8 @@ pub struct PartitionHistory {
     pub removed_before: i64,
     /// Retention may delete records.
     pub is_retained: bool,
+    /// An operator has replicas elected that may lack records: nothing in it is promised to stay.
+    pub is_expendable: bool,
 }
 
 /// The committed offset of one group and partition, as a register.
@@ -78,6 +89,26 @@ pub struct Register {
     pub sent: BTreeSet<i64>,
 }
 
+/// How far a group's members came in one partition, and said so.
+#[derive(Clone, Debug, Default)]
+pub struct GroupPosition {
+    /// The last commit that was acknowledged.
+    pub acked: Option<i64>,
+    /// The furthest that any member was delivered before it committed.
+    pub delivered: i64,
+}
+
+/// A group's commit that a coordinator has just acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FreshCommit {
+    /// The partition of the internal topic that coordinates the group.
+    pub partition: i32,
+    /// Who answered.
+    pub broker: i32,
+    /// The newest epoch in which somebody was seen to lead that partition when the request left.
+    pub epoch_then: i32,
+}
+
 /// Everything that clients did and saw.
 #[derive(Debug, Default)]
 pub struct History {
@@ -87,6 +118,12 @@ pub struct History {
     pub partitions: BTreeMap<PartitionKey, PartitionHistory>,
     /// Committed offsets, by group and partition.
     pub registers: BTreeMap<(String, i32), Register>,
+    /// How far groups came that read, by group and partition.
+    pub positions: BTreeMap<(String, i32), GroupPosition>,
+    /// By partition of the internal topic: the newest epoch in which somebody was seen to lead it. Empty until seen.
+    pub coordinators: BTreeMap<i32, i32>,
+    /// Commits acknowledged since somebody last looked (O25).
+    pub fresh_commits: Vec<FreshCommit>,
     /// Who was assigned what: by group and generation, the owner of each partition.
     pub owners: BTreeMap<(String, i32), BTreeMap<i32, String>>,
     /// The last offsets of batches that acks=all acknowledged since somebody last looked (O14).
@@ -117,6 +154,26 @@ impl History {
         }
     }
 
+    /// The newest generation of a group that a member is known to have synced.
+    pub fn newest_generation(&self, group: &str) -> Option<i32> {
+        let of_group = self.owners.keys().filter(|(name, _)| name == group);
+        of_group.map(|(_, generation)| *generation).max()
+    }
+
+    /// Who coordinates a group, as far as it was seen: the partition of the internal topic and its newest epoch.
+    pub fn coordinator_of(&self, group: &str) -> Option<(i32, i32)> {
+        let partitions = i32::try_from(self.coordinators.len()).ok().filter(|count| *count > 0)?;
+        let partition = highwater_core::coordinator::partition_for(group, partitions).0;
+        Some((partition, *self.coordinators.get(&partition)?))
+    }
+
+    /// A value is about to be sent to a topic's first partition.
+    pub fn sends(&mut self, topic: &TopicInfo, value: &str) {
+        let known = self.partition(topic.key(0));
+        known.topic.clone_from(&topic.name);
+        known.sent.insert(value.to_owned().into());
+    }
+
     /// A partition's history.
     pub fn partition(&mut self, key: PartitionKey) -> &mut PartitionHistory {
         self.partitions.entry(key).or_default()
@@ -137,6 +194,7 @@ impl History {
             register.acked = None;
             register.unknown.clone_from(&register.sent);
         }
+        self.positions.values_mut().for_each(|position| position.acked = None);
         self.owners.clear();
     }
 }

@@ -20,6 +20,22 @@ pub enum Tier {
     Direct,
 }
 
+/// What an operator does to the shape of a cluster of whole nodes while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reshape {
+    /// Partitions move to other nodes.
+    Replicas,
+    /// Preferred leaders are elected.
+    Leaders,
+    /// Replicas are elected that may lack records, of a topic that nobody needs.
+    Unclean,
+    /// Voters are removed and added again.
+    Voters,
+    /// Whoever lost its disk is made a voter again.
+    LostVoters,
+}
+
 /// A scenario, as its file says it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -48,6 +64,8 @@ pub struct Scenario {
     pub seconds: u64,
     /// What clients do.
     pub workload: Workload,
+    /// What an operator does to the cluster's shape meanwhile. Whole nodes only.
+    pub reshape: Vec<Reshape>,
     /// How the network behaves all the time; drawn if it is not said.
     pub network: Option<NetworkFaults>,
     /// What kinds of faults are drawn.
@@ -109,6 +127,7 @@ impl Default for Scenario {
             min_isr: 2,
             seconds: 15,
             workload: Workload::default(),
+            reshape: Vec::new(),
             network: None,
             profile: Profile::Mixed,
             faults: None,
@@ -196,6 +215,9 @@ impl Scenario {
         if is_direct && faults.clone().any(|planned| planned.fault.needs_whole_nodes()) {
             return wrong("tier: direct has no empty disk");
         }
+        if !self.reshape.is_empty() && (is_direct || self.nodes < 3) {
+            return wrong("reshape: whole nodes only, three or more");
+        }
         match faults.clone().find(|planned| names_a_stranger(planned)) {
             Some(PlannedFault { fault, .. }) => Err(ScenarioError(format!("no such node: {fault:?}"))),
             None => Ok(()),
@@ -227,6 +249,7 @@ mod tests {
             "removed = 'Nothing'",
             "colour = 'red'",
             "[[faults]]\nat_ms = 1\nkind = 'kill'\nnode = 4",
+            "tier = ['direct']\nreshape = ['voters']",
         ] {
             assert!(Scenario::parse(text).is_err(), "{text}");
         }

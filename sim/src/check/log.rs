@@ -39,6 +39,11 @@ impl LogDump {
         dump.map_err(|error| format!("{}: the log does not read: {error}", partition.topic()))
     }
 
+    /// Reads the log of metadata.
+    pub fn of_log(log: &Log) -> Result<Self, String> {
+        Self::read(log).map_err(|error| format!("the metadata log does not read: {error}"))
+    }
+
     fn read(log: &Log) -> Result<Self, Box<dyn std::error::Error>> {
         let mut dump = Self {
             start: log.log_start().0,

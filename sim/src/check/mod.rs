@@ -2,7 +2,9 @@
 //! number and none changes anything.
 
 pub mod coordinator;
+pub mod liveness;
 pub mod log;
 pub mod metadata;
+pub mod quorum;
 pub mod records;
 pub mod replication;

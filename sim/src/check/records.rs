@@ -143,3 +143,34 @@ pub fn never_decreases(topic: &str, what: &str, floor: i64, told: i64) -> Result
     }
     Ok(())
 }
+
+/// O16: who reads from a position on is given every record from there on. Nothing that clients write to here is
+/// compacted or transactional, so offsets have no gaps.
+pub fn none_is_skipped(
+    topic: &str,
+    position: i64,
+    offsets: impl IntoIterator<Item = i64>,
+) -> Result<(), String> {
+    let mut next = position;
+    for offset in offsets {
+        if offset != next {
+            return Err(format!("{topic}: read from {position} on, offset {next} was skipped to {offset}"));
+        }
+        next += 1;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_is_skipped_is_noticed() {
+        assert!(none_is_skipped("t", 3, [3, 4, 5]).is_ok());
+        assert!(none_is_skipped("t", 3, []).is_ok());
+        assert!(none_is_skipped("t", 3, [4, 5]).is_err());
+        assert!(none_is_skipped("t", 3, [3, 5]).is_err());
+        assert!(none_is_skipped("t", 3, [3, 3]).is_err());
+    }
+}

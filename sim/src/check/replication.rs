@@ -3,6 +3,7 @@
 use super::log::LogDump;
 use crate::history::PartitionKey;
 use highwater::partition::Partition;
+use highwater_core::ids::BrokerId;
 use highwater_core::metadata::PartitionState;
 use highwater_core::replica::{Epochs, Role};
 use std::collections::BTreeMap;
@@ -24,6 +25,8 @@ pub struct ReplicaView {
     pub flushed: i64,
     /// Whether it serves at all.
     pub is_online: bool,
+    /// Whose ends bound its high watermark, if it leads.
+    pub maximal_isr: Vec<BrokerId>,
 }
 
 impl ReplicaView {
@@ -37,8 +40,27 @@ impl ReplicaView {
             end: log.settled_end().0,
             flushed: log.flushed_through().0,
             is_online: !matches!(replica.role(), Role::Offline(_)),
+            maximal_isr: match replica.role() {
+                Role::Leader(leader) => leader.maximal_isr().to_vec(),
+                Role::Follower(_) | Role::Offline(_) => Vec::new(),
+            },
         });
         view.ok()
+    }
+
+    /// A replica of the metadata log, of which only what is committed counts beside the log itself.
+    pub fn of_log(node: i32, high_watermark: i64, log: &LogDump) -> Self {
+        let LogDump { start, end, flushed, .. } = *log;
+        Self {
+            node,
+            leads_in: None,
+            high_watermark,
+            start,
+            end,
+            flushed,
+            is_online: true,
+            maximal_isr: Vec::new(),
+        }
     }
 }
 
@@ -87,6 +109,26 @@ pub fn isr_is_sound(topic: &str, state: &PartitionState, min_isr: usize) -> Resu
         Some(leader) if !isr.contains(leader) => wrong("the leader is not in sync"),
         _ => Ok(()),
     }
+}
+
+/// O10: a leader that is not deposed, and whose ISR is large enough for a commit, waits for every replica that the
+/// controller takes for complete (PR-05).
+pub fn leader_waits_for_all(
+    topic: &str,
+    view: &ReplicaView,
+    state: &PartitionState,
+    min_isr: usize,
+) -> Result<(), String> {
+    let is_leader = state.leader == Some(BrokerId(view.node)) && view.leads_in == Some(state.leader_epoch.0);
+    if !is_leader || state.isr.len() < min_isr {
+        return Ok(());
+    }
+    let complete = state.isr.iter().chain(&state.elr);
+    if let Some(forgotten) = complete.into_iter().find(|member| !view.maximal_isr.contains(member)) {
+        let (node, known) = (view.node, &view.maximal_isr);
+        return Err(format!("{topic}: {node} leads with {known:?} and forgets {forgotten}: {state:?}"));
+    }
+    Ok(())
 }
 
 /// O7: whoever is in ISR or ELR holds everything that is committed.
@@ -158,7 +200,30 @@ mod tests {
 
     fn view(node: i32, end: i64, high_watermark: i64) -> ReplicaView {
         let (leads_in, is_online) = (None, true);
-        ReplicaView { node, leads_in, high_watermark, start: 0, end, flushed: 0, is_online }
+        let maximal_isr = Vec::new();
+        ReplicaView { node, leads_in, high_watermark, start: 0, end, flushed: 0, is_online, maximal_isr }
+    }
+
+    #[test]
+    fn a_leader_that_forgets_a_member_is_noticed() {
+        let ids = |ids: &[i32]| ids.iter().copied().map(BrokerId).collect::<Vec<_>>();
+        let state = |isr: &[i32]| PartitionState {
+            replicas: ids(&[1, 2, 3]),
+            isr: ids(isr),
+            elr: Vec::new(),
+            leader: Some(BrokerId(1)),
+            leader_epoch: highwater_core::ids::LeaderEpoch(3),
+            partition_epoch: highwater_core::ids::PartitionEpoch(0),
+            adding: Vec::new(),
+            removing: Vec::new(),
+            last_leader: None,
+        };
+        let leads = |isr: &[i32]| ReplicaView { leads_in: Some(3), maximal_isr: ids(isr), ..view(1, 0, 0) };
+        assert!(leader_waits_for_all("t", &leads(&[1, 2, 3]), &state(&[1, 2]), 2).is_ok());
+        assert!(leader_waits_for_all("t", &leads(&[1, 2]), &state(&[1, 2, 3]), 2).is_err());
+        assert!(leader_waits_for_all("t", &leads(&[1]), &state(&[1, 2]), 3).is_ok(), "it commits nothing");
+        let deposed = ReplicaView { leads_in: Some(2), ..leads(&[1]) };
+        assert!(leader_waits_for_all("t", &deposed, &state(&[1, 2]), 2).is_ok());
     }
 
     #[test]

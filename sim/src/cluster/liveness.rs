@@ -2,26 +2,31 @@
 //! and metadata become equal.
 
 use super::Cluster;
+use crate::check::{coordinator, liveness as check};
 use crate::client::{Client, To, TopicInfo, World};
 use crate::history::PartitionKey;
+use crate::machine::Machine;
+use crate::workload::reading::{EARLIEST, LATEST, list_offset, read_from};
 use bytes::Bytes;
-use highwater_core::batch::{self, BatchHeader};
+use highwater::node::Node;
 use highwater_core::metadata::MetadataImage;
-use highwater_protocol::messages::{
-    FetchPartition, FetchRequest, FetchTopic, ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
-};
+use highwater_core::replica::Role;
+use highwater_protocol::ErrorCode;
+use highwater_protocol::messages::DescribeGroupsRequest;
 use std::collections::BTreeMap;
 
 /// Ten times the largest time-out of a run, in steps of which nothing is expected.
 const STEPS_MAX: u64 = 600;
 const STEP_MS: u64 = 100;
 
-const EARLIEST: i64 = -2;
-const LATEST: i64 = -1;
+/// How a group is called whose members all work.
+const STABLE: &str = "Stable";
 
 impl Cluster {
-    /// L1, L2: there is an active controller, and every partition has a leader and all its replicas in sync.
+    /// L1, L2: there is one active controller, found in few elections, and every partition has a leader and all its
+    /// replicas in sync.
     pub async fn await_health(&mut self) {
+        let epoch_before = self.truth.quorum_epoch();
         let mut missing = String::new();
         for _ in 0..STEPS_MAX {
             self.pass(STEP_MS).await;
@@ -30,10 +35,12 @@ impl Cluster {
             }
             missing = match self.newest_image() {
                 None => "no node has metadata".to_owned(),
-                Some(image) => ailing(&image).unwrap_or_default(),
+                Some(image) => self.controllers_ail().or_else(|| ailing(&image)).unwrap_or_default(),
             };
             if missing.is_empty() {
                 self.world.note("the cluster is whole");
+                let verdict = check::few_elections(epoch_before, self.truth.quorum_epoch());
+                self.world.history().judge("L1", verdict);
                 return;
             }
         }
@@ -41,7 +48,15 @@ impl Cluster {
         self.world.history().complain("L2", format_args!("{after} s after the faults ended: {missing}"));
     }
 
-    /// L6, L7: with nobody writing any more, replicas and metadata become equal.
+    /// Why there is not one active controller that every node knows.
+    fn controllers_ail(&self) -> Option<String> {
+        let nodes: Vec<_> = self.machines.iter().filter_map(Machine::node).collect();
+        let active = nodes.iter().filter(|node| node.controller().is_active()).count();
+        let known: Vec<_> = nodes.iter().map(|node| node.controller().active_controller()).collect();
+        check::one_active_controller(active, &known).err()
+    }
+
+    /// L5, L6, L7: with nobody writing any more, replicas and metadata become equal, and nothing is being moved.
     pub async fn await_equality(&mut self) {
         let mut unequal = String::new();
         for _ in 0..STEPS_MAX {
@@ -53,6 +68,22 @@ impl Cluster {
             }
         }
         self.world.history().complain("L6", unequal);
+    }
+
+    /// O43: waiting lists and timers are empty again once all clients are gone.
+    pub async fn await_quiet(&mut self) {
+        let mut waiting = String::new();
+        for _ in 0..STEPS_MAX {
+            let running = self.machines.iter().filter_map(Machine::node);
+            waiting = running.filter_map(|node| who_waits(node)).next().unwrap_or_default();
+            if waiting.is_empty() || self.world.is_stopping() {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(STEP_MS)).await;
+        }
+        if !waiting.is_empty() {
+            return self.world.history().complain("O43", waiting);
+        }
     }
 
     fn inequality(&self) -> Option<String> {
@@ -74,9 +105,43 @@ impl Cluster {
                 }
             }
         }
+        if let Some(moving) = self.newest_image().and_then(|image| check::nothing_is_moving(&image).err()) {
+            return Some(moving);
+        }
         let first = offsets.first()?;
         (!offsets.iter().all(|offset| offset == first)).then(|| format!("metadata is applied to {offsets:?}"))
     }
+}
+
+/// What may be armed: a few deadlines for each partition, each peer and each of what the node itself does.
+fn armed_max(node: &Node) -> usize {
+    50 + 10 * node.registry().all().len()
+}
+
+/// O43: with all clients gone, nobody waits any more for an answer or for news.
+fn who_waits(node: &Node) -> Option<String> {
+    let id = node.id();
+    for partition in node.registry().all() {
+        let held = partition.inspect_coordinator(|shard, _| shard.held_len()).unwrap_or(0);
+        let (waiting, watching) = partition.waiting();
+        let followers = partition.inspect(|replica, _| match replica.role() {
+            Role::Leader(leader) => leader.replicas().len() - 1,
+            Role::Follower(_) | Role::Offline(_) => 0,
+        });
+        // Clients' fetch sessions stay in the cache, and each watches what it last read.
+        let watching_max = followers.unwrap_or(0) + node.fetches().counts().0;
+        let what = format!("{} {} on node {id}", partition.topic(), partition.id().partition);
+        if let Err(why) = check::nobody_waits(&what, waiting + held, watching, watching_max) {
+            return Some(why);
+        }
+    }
+    let (controller, forwarded) = (node.controller().waiting(), node.forwarder().waiting());
+    let what = format!("the controller on node {id}");
+    if let Err(why) = check::nobody_waits(&what, controller + forwarded, 0, 0) {
+        return Some(why);
+    }
+    let (armed, max) = (node.timers().armed(), armed_max(node));
+    (armed > max).then(|| format!("on node {id}, {armed} timers are armed; {max} may be"))
 }
 
 /// What a partition lacks, if one does.
@@ -89,6 +154,29 @@ fn ailing(image: &MetadataImage) -> Option<String> {
         }
     }
     None
+}
+
+/// L4, O23: a group whose members come and go is stable again and again, with every partition assigned exactly once.
+pub async fn await_stable_group(mut client: Client, group: &str, partitions: i32) {
+    let request = DescribeGroupsRequest { groups: vec![group.to_owned()], ..Default::default() };
+    let mut last = "nobody answers".to_owned();
+    for _ in 0..STEPS_MAX {
+        if client.world.is_stopping() {
+            return;
+        }
+        if let Some(answer) = client.ask(To::Coordinator(group), &request).await
+            && let Some(found) = answer.groups.first()
+        {
+            client.heed(found.error_code);
+            if found.error_code == ErrorCode::None && found.group_state == STABLE {
+                let verdict = coordinator::stable_group_has_all(found, partitions);
+                return client.world.history().judge("O23", verdict);
+            }
+            last = format!("{} {}", found.error_code, found.group_state);
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(STEP_MS)).await;
+    }
+    client.world.history().complain("L4", format_args!("{group} does not become stable: {last}"));
 }
 
 /// O18, L9: a fresh reader finds every acknowledged record, and nothing that nobody sent.
@@ -148,56 +236,14 @@ async fn read_partition(
         };
         let mut at = start;
         while at < end {
-            let next = read_from(client, topic, partition, at, &mut found).await;
-            match next {
-                Some(next) if next > at => at = next,
-                _ => break,
-            }
+            let Some(read) = read_from(client, topic, partition, at).await else { break };
+            let Some((last, _)) = read.records.last() else { break };
+            at = last + 1;
+            found.extend(read.records);
         }
         if at >= end {
             return Some((start, found));
         }
     }
     None
-}
-
-async fn list_offset(client: &mut Client, topic: &TopicInfo, partition: i32, timestamp: i64) -> Option<i64> {
-    let asked = ListOffsetsPartition { partition_index: partition, timestamp, ..Default::default() };
-    let topics = vec![ListOffsetsTopic { name: topic.name.clone(), partitions: vec![asked] }];
-    let request = ListOffsetsRequest { replica_id: -1, topics, timeout_ms: 1000, ..Default::default() };
-    let answer = client.ask(To::Leader(topic.key(partition)), &request).await?;
-    let found = answer.topics.first()?.partitions.first()?;
-    client.heed(found.error_code);
-    (!found.error_code.is_error()).then_some(found.offset)
-}
-
-async fn read_from(
-    client: &mut Client,
-    topic: &TopicInfo,
-    partition: i32,
-    at: i64,
-    found: &mut BTreeMap<i64, Bytes>,
-) -> Option<i64> {
-    let asked =
-        FetchPartition { partition, fetch_offset: at, partition_max_bytes: 1 << 20, ..Default::default() };
-    let topics = vec![FetchTopic { topic: topic.name.clone(), topic_id: topic.id, partitions: vec![asked] }];
-    let request =
-        FetchRequest { max_wait_ms: 100, min_bytes: 1, session_epoch: -1, topics, ..Default::default() };
-    let answer = client.ask(To::Leader(topic.key(partition)), &request).await?;
-    let data = answer.responses.first()?.partitions.first()?;
-    client.heed(data.error_code);
-    let mut bytes = data.records.clone().unwrap_or_default();
-    let mut next = at;
-    while let Ok(header) = BatchHeader::parse(&bytes) {
-        if header.size_bytes() > bytes.len() {
-            break;
-        }
-        let batch = bytes.split_to(header.size_bytes());
-        for record in batch::records(&batch).ok()? {
-            let record = record.ok()?;
-            found.insert(record.offset.0, record.value.unwrap_or_default());
-            next = next.max(record.offset.0 + 1);
-        }
-    }
-    Some(next)
 }

@@ -167,6 +167,7 @@ impl Cluster {
     /// Nothing goes wrong any more, and every machine runs.
     pub async fn heal(&mut self) {
         self.world.note("the faults end");
+        self.world.calm();
         self.world.net.heal();
         for at in 0..self.machines.len() {
             let machine = &mut self.machines[at];

@@ -8,7 +8,7 @@ use crate::machine::End;
 use crate::network::NetFaults;
 use crate::rng::Rng;
 use crate::run::{self, Outcome, Shared};
-use crate::scenario::Scenario;
+use crate::scenario::{Reshape, Scenario};
 use crate::workload;
 use highwater_core::config::ConfigMap;
 use highwater_core::guard::Guard;
@@ -18,6 +18,9 @@ use std::time::Duration;
 
 /// How long clients may take to end once they are asked to.
 const CLIENTS_END_MAX: Duration = Duration::from_secs(60);
+
+/// Tells the draws of what was added later from those of everything else, which stay as they were.
+const SHAPE: u64 = 0x5348_4150_4500_0000;
 
 /// What a run is a function of, beside the build.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +37,8 @@ pub struct ClusterPlan {
     pub trouble_ms: Option<u64>,
     /// The faults; drawn if not given.
     pub faults: Option<Vec<PlannedFault>>,
+    /// What an operator does to the cluster's shape; drawn if not given.
+    pub reshape: Option<Vec<Reshape>>,
     /// Whether the trace is shown while the run goes.
     pub is_printing: bool,
 }
@@ -51,6 +56,7 @@ impl ClusterPlan {
             nodes: Some(scenario.nodes),
             trouble_ms: Some(scenario.seconds * 1000),
             faults: scenario.faults.clone(),
+            reshape: Some(scenario.reshape.clone()),
             ..Self::of(scenario.seed)
         }
     }
@@ -89,15 +95,35 @@ async fn whole_run(plan: ClusterPlan, shared: Shared) {
         let mut rng = rng.fork();
         madsim::task::spawn(async move { workload::begin(&world, &clients, &mut rng).await })
     };
-    let workload = setup(&world, &mut cluster, begun).await;
+    let mut workload = setup(&world, &mut cluster, begun).await;
+    let mut shape_rng = Rng::new(plan.seed ^ SHAPE);
+    let reshape = plan.reshape.clone().unwrap_or_else(|| draw_reshape(&mut shape_rng, nodes));
+    world.note(format_args!("reshape {reshape:?}"));
+    if nodes > 1 {
+        workload::extend(&world, &clients, &mut shape_rng, &reshape, &mut workload);
+    }
     let trouble_ms = plan.trouble_ms.unwrap_or_else(|| rng.within(2000, 15_000));
     let mut trouble = match &plan.faults {
         Some(faults) => Trouble::planned(rng.fork(), faults),
         None => Trouble::new(rng.fork()),
     };
+    if reshape.contains(&Reshape::Voters) {
+        trouble.spare_disks();
+    }
     trouble.make(&mut cluster, trouble_ms).await;
     cluster.heal().await;
     cluster.await_health().await;
+    if nodes > 1 && !workload.topics.is_empty() {
+        let client = Client::new(&world, shape_rng.fork(), "describer");
+        let partitions = workload.topics[0].partitions;
+        let described = clients.spawn(liveness::await_stable_group(client, workload::READERS, partitions));
+        while !described.is_finished() {
+            cluster.pass(10).await;
+        }
+        if described.await.is_err() {
+            world.history().complain("L4", "the description of a group did not end");
+        }
+    }
     world.note("clients are asked to end");
     world.stop();
     for task in workload.tasks {
@@ -117,10 +143,22 @@ async fn whole_run(plan: ClusterPlan, shared: Shared) {
     }
     // Live tasks of a dropped runtime leak: end them, and let madsim notice.
     Handle::current().kill(clients.id());
+    cluster.await_quiet().await;
     for at in 0..nodes {
         cluster.end(at, End::Kill);
     }
     tokio::time::sleep(Duration::from_millis(5)).await;
+}
+
+/// What an operator does to the cluster's shape: in a third of the runs nothing. Voters are taken away only where none
+/// loses its disk, for both at once may be a majority.
+fn draw_reshape(rng: &mut Rng, nodes: usize) -> Vec<Reshape> {
+    if nodes < 3 || rng.happens(330) {
+        return Vec::new();
+    }
+    let voters = *rng.pick(&[Reshape::Voters, Reshape::LostVoters]);
+    let kinds = [Reshape::Replicas, Reshape::Leaders, Reshape::Unclean, voters];
+    kinds.into_iter().filter(|_| rng.happens(600)).collect()
 }
 
 /// Watches the cluster while it is set up.

@@ -76,6 +76,11 @@ impl Trouble {
         Self { rng, kinds, planned: VecDeque::new(), now_ms: 0, ongoing: Vec::new() }
     }
 
+    /// Nobody loses a disk: voters are taken away already.
+    pub fn spare_disks(&mut self) {
+        self.kinds.retain(|kind| *kind != Kind::EmptyDisk);
+    }
+
     /// The faults that a scenario lists, and no others.
     pub fn planned(rng: Rng, faults: &[PlannedFault]) -> Self {
         let mut planned = faults.to_vec();

@@ -1,15 +1,17 @@
 //! What is true of a cluster, as the harness saw it: what was committed, who led when. The nodes know nothing of it.
 
 use crate::check::log::LogDump;
+use crate::check::metadata::KnownTopics;
+use crate::check::quorum::{self, QuorumLedger, QuorumView};
 use crate::check::replication::{self, ReplicaView};
-use crate::check::{metadata, records};
+use crate::check::{coordinator, metadata, records};
 use crate::client::World;
 use crate::history::PartitionKey;
 use crate::machine::{self, Machine};
 use highwater::node::Node;
 use highwater::partition::Partition;
 use highwater_core::ids::{BrokerId, Offset, PartitionIndex, TopicId, TopicPartition};
-use highwater_core::metadata::{BrokerState, MetadataImage, PartitionState};
+use highwater_core::metadata::{BrokerState, METADATA_TOPIC, MetadataImage, PartitionState};
 use highwater_protocol::Uuid;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,12 +28,16 @@ pub struct Truth {
     leaders: BTreeMap<(PartitionKey, i32), i32>,
     /// The newest epoch of each broker, and where in the metadata log it was seen.
     broker_epochs: BTreeMap<BrokerId, (Offset, i64)>,
+    topics: KnownTopics,
+    quorum: QuorumLedger,
 }
 
 /// One partition: its name, and its replicas on nodes that run and whose disk still takes what they write.
 struct Seen {
     topic: String,
     views: Vec<ReplicaView>,
+    /// Replicas may be elected that lack records.
+    is_expendable: bool,
 }
 
 fn key(partition: &Partition) -> PartitionKey {
@@ -57,24 +63,26 @@ fn is_active(machine: &Machine, image: &MetadataImage) -> bool {
 }
 
 impl Truth {
-    /// Looks at all replicas side by side, without their records (O5, O7, O8, O9, O13, O14, O37, O38). Cheap enough for
+    /// Looks at all replicas side by side, without their records (O5, O7 to O10, O12 to O14, O25, O37 to O39). Cheap enough for
     /// every few milliseconds of a run.
     pub fn look(&mut self, world: &World, machines: &[Machine], min_isr: usize) {
-        let seen = see(machines);
-        for (key, Seen { topic, views }) in &seen {
+        let seen = see(world, machines);
+        for (key, Seen { topic, views, is_expendable }) in &seen {
             for view in views {
                 let mut history = world.history();
                 history.judge("O13", replication::bounds_are_in_order(topic, view));
                 history.judge("O8", replication::one_leader_per_epoch(topic, *key, view, &mut self.leaders));
-                if view.leads_in.is_some() {
+                if view.leads_in.is_some() && !is_expendable {
                     let committed = self.committed.entry(*key).or_default();
                     *committed = (*committed).max(view.high_watermark);
                 }
             }
         }
         self.look_at_metadata(world, machines, min_isr);
+        self.look_at_quorum(world, machines);
+        self.look_at_coordinators(world, machines);
         if let Some(image) = newest_image(machines) {
-            self.look_at_members(world, machines, &image, &seen);
+            self.look_at_members(world, machines, &image, &seen, min_isr);
         }
         look_at_acks(world, machines, &seen, min_isr);
     }
@@ -84,6 +92,7 @@ impl Truth {
         for (at, (node, image)) in images.iter().enumerate() {
             let mut history = world.history();
             history.judge("O38", metadata::brokers_are_sound(*node, image, &mut self.broker_epochs));
+            history.judge("O12", metadata::topic_ids_are_used_once(image, &mut self.topics));
             for topic in image.topics() {
                 for state in topic.partitions.iter().map(|(_, state)| state) {
                     let min_isr = min_isr.min(state.replicas.len());
@@ -96,15 +105,60 @@ impl Truth {
         }
     }
 
+    /// O39, without what lies in the logs.
+    fn look_at_quorum(&mut self, world: &World, machines: &[Machine]) {
+        let views: Vec<_> = sound(machines).filter_map(|(_, node)| QuorumView::of(node)).collect();
+        let mut history = world.history();
+        for view in &views {
+            history.judge("O39", self.quorum.learn(view));
+            history.judge("O39", quorum::majority_holds(view, &views));
+        }
+    }
+
+    /// The newest epoch in which anybody led the quorum.
+    pub fn quorum_epoch(&self) -> i32 {
+        self.quorum.newest_epoch()
+    }
+
+    /// Who leads the partitions of the coordinators, and whether those who acknowledged commits did (O8, O25).
+    fn look_at_coordinators(&mut self, world: &World, machines: &[Machine]) {
+        let mut history = world.history();
+        let mut keys = BTreeMap::new();
+        for (machine, node) in sound(machines) {
+            for partition in node.registry().all().iter().filter(|p| &**p.topic() == COMPACTED) {
+                keys.insert(partition.id().partition.0, key(partition));
+                let Some(view) = ReplicaView::of(machine.id(), partition) else { continue };
+                let verdict =
+                    replication::one_leader_per_epoch(COMPACTED, key(partition), &view, &mut self.leaders);
+                history.judge("O8", verdict);
+                if let Some(epoch) = view.leads_in {
+                    let newest = history.coordinators.entry(partition.id().partition.0).or_insert(epoch);
+                    *newest = epoch.max(*newest);
+                }
+            }
+        }
+        for commit in std::mem::take(&mut history.fresh_commits) {
+            let Some(key) = keys.get(&commit.partition) else { continue };
+            let of_key = self.leaders.range((*key, 0)..=(*key, i32::MAX));
+            let leaders = of_key.map(|((_, epoch), leader)| (*epoch, *leader)).collect();
+            history.judge("O25", coordinator::commit_is_of_current_coordinator(commit, &leaders));
+        }
+    }
+
     fn look_at_members(
         &self,
         world: &World,
         machines: &[Machine],
         image: &MetadataImage,
         seen: &BTreeMap<PartitionKey, Seen>,
+        min_isr: usize,
     ) {
-        for (key, Seen { topic, views }) in seen {
+        for (key, Seen { topic, views, .. }) in seen {
             let Some(state) = state_of(image, *key) else { continue };
+            for view in views.iter().filter(|view| view.is_online) {
+                let verdict = replication::leader_waits_for_all(topic, view, state, min_isr);
+                world.history().judge("O10", verdict);
+            }
             let Some(committed) = self.committed.get(key) else { continue };
             for view in views {
                 let member = BrokerId(view.node);
@@ -118,11 +172,20 @@ impl Truth {
     }
 
     /// Compares the records of all replicas, and holds the leaders against what clients were told (O1, O2, O3, O4, O6,
-    /// O11, O13, O15, O17, O24).
+    /// O11, O13, O15, O17, O24, O39).
     pub fn compare(&mut self, world: &World, machines: &[Machine]) {
         let mut dumps: BTreeMap<PartitionKey, Vec<(ReplicaView, LogDump)>> = BTreeMap::new();
+        let mut metadata_logs: Vec<(ReplicaView, LogDump)> = Vec::new();
         for (machine, node) in sound(machines) {
             machine::check_node(world, node);
+            world.history().judge("O39", quorum::one_change_of_voters(node));
+            match node.controller().inspect(|quorum, log| (quorum.high_watermark(), LogDump::of_log(log))) {
+                Some((committed, Ok(dump))) => {
+                    metadata_logs.push((ReplicaView::of_log(machine.id(), committed.0, &dump), dump));
+                }
+                Some((_, Err(what))) => world.history().complain("O41", what),
+                None => {}
+            }
             for partition in node.registry().all() {
                 let Some(view) = ReplicaView::of(machine.id(), &partition).filter(|view| view.is_online)
                 else {
@@ -148,6 +211,12 @@ impl Truth {
         for (key, replicas) in &dumps {
             self.compare_replicas(world, *key, replicas);
         }
+        for (at, (view, dump)) in metadata_logs.iter().enumerate() {
+            for (other, other_dump) in &metadata_logs[..at] {
+                let verdict = replication::logs_match(METADATA_TOPIC, (view, dump), (other, other_dump));
+                world.history().judge("O39", verdict);
+            }
+        }
     }
 
     fn compare_replicas(&self, world: &World, key: PartitionKey, replicas: &[(ReplicaView, LogDump)]) {
@@ -155,8 +224,14 @@ impl Truth {
         let Some(known) = history.partitions.remove(&key) else { return };
         for (at, (view, dump)) in replicas.iter().enumerate() {
             for (other, other_dump) in &replicas[..at] {
-                let verdict = replication::logs_match(&known.topic, (view, dump), (other, other_dump));
-                history.judge("O6", verdict);
+                // Where replicas are elected that lack records, committed ones may be gone; equal names still
+                // mean equal batches.
+                let seen = |view: &ReplicaView| match known.is_expendable {
+                    true => ReplicaView { high_watermark: 0, ..view.clone() },
+                    false => view.clone(),
+                };
+                let (one, other) = ((&seen(view), dump), (&seen(other), other_dump));
+                history.judge("O6", replication::logs_match(&known.topic, one, other));
             }
         }
         let newest = replicas.iter().filter(|(view, _)| view.leads_in.is_some());
@@ -169,12 +244,18 @@ impl Truth {
     }
 }
 
-fn see(machines: &[Machine]) -> BTreeMap<PartitionKey, Seen> {
+fn see(world: &World, machines: &[Machine]) -> BTreeMap<PartitionKey, Seen> {
+    let history = world.history();
+    let is_expendable = |key| history.partitions.get(&key).is_some_and(|known| known.is_expendable);
     let mut seen: BTreeMap<PartitionKey, Seen> = BTreeMap::new();
     for (machine, node) in sound(machines) {
         for partition in node.registry().all().iter().filter(|partition| &**partition.topic() != COMPACTED) {
             let Some(view) = ReplicaView::of(machine.id(), partition) else { continue };
-            let topic = || Seen { topic: partition.topic().to_string(), views: Vec::new() };
+            let topic = || Seen {
+                topic: partition.topic().to_string(),
+                views: Vec::new(),
+                is_expendable: is_expendable(key(partition)),
+            };
             seen.entry(key(partition)).or_insert_with(topic).views.push(view);
         }
     }
@@ -192,7 +273,7 @@ fn look_at_acks(world: &World, machines: &[Machine], seen: &BTreeMap<PartitionKe
     let acks = std::mem::take(&mut world.history().fresh_acks);
     let running = sound(machines).count();
     for (key, offset) in acks {
-        let Some(Seen { topic, views }) = seen.get(&key) else { continue };
+        let Some(Seen { topic, views, .. }) = seen.get(&key) else { continue };
         let holds =
             |view: &&ReplicaView| if world.is_durable { view.flushed > offset } else { view.end > offset };
         let holders = views.iter().filter(holds).count() + (machines.len() - running);

@@ -32,6 +32,12 @@ pub async fn create(
         configs: configs.collect(),
         ..Default::default()
     };
+    create_as(client, topic, partitions).await
+}
+
+/// As [`create`], with everything said.
+pub async fn create_as(client: &mut Client, topic: CreatableTopic, partitions: i32) -> Option<TopicInfo> {
+    let name = topic.name.clone();
     let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 2000, ..Default::default() };
     while !client.world.is_stopping() {
         let Some(answer) = client.ask(To::Controller, &request).await else { continue };
@@ -42,7 +48,7 @@ pub async fn create(
             _ => client.pause().await,
         }
     }
-    find(client, name, partitions).await
+    find(client, &name, partitions).await
 }
 
 async fn find(client: &mut Client, name: &str, partitions: i32) -> Option<TopicInfo> {
@@ -181,6 +187,8 @@ impl Operator {
     async fn write(&mut self, topic: &TopicInfo, value: &str) -> Option<()> {
         let mut builder = Builder::new(Codec::None);
         builder.push(highwater::clock::Clock::wall(), None, Some(value.as_bytes()), &[]);
+        // Whatever else lies in this topic is of another one of its name (O12, O17).
+        self.client.world.history().sends(topic, value);
         let records = Some(builder.build().bytes().clone());
         let request = ProduceRequest {
             acks: -1,

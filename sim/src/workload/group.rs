@@ -16,10 +16,10 @@ const PROTOCOL: &str = "sim";
 /// A member of a group.
 #[derive(Debug)]
 pub struct Member {
-    client: Client,
-    group: String,
-    topic: TopicInfo,
-    member_id: String,
+    pub(super) client: Client,
+    pub(super) group: String,
+    pub(super) topic: TopicInfo,
+    pub(super) member_id: String,
     committed: i64,
 }
 
@@ -43,7 +43,7 @@ impl Member {
         }
     }
 
-    async fn join(&mut self) -> Option<JoinGroupResponse> {
+    pub(super) async fn join(&mut self) -> Option<JoinGroupResponse> {
         let protocol = JoinGroupRequestProtocol { name: PROTOCOL.into(), metadata: Bytes::from_static(b"m") };
         let request = JoinGroupRequest {
             group_id: self.group.clone(),
@@ -76,7 +76,7 @@ impl Member {
     }
 
     /// The leader hands the partitions out in turn, as bytes that only we read.
-    async fn sync(&mut self, joined: &JoinGroupResponse) -> Option<Vec<i32>> {
+    pub(super) async fn sync(&mut self, joined: &JoinGroupResponse) -> Option<Vec<i32>> {
         let members = &joined.members;
         let share = |place: usize| {
             let of_member = |partition: &u8| usize::from(*partition) % members.len() == place;
@@ -104,7 +104,8 @@ impl Member {
         Some(answer.assignment.iter().map(|partition| i32::from(*partition)).collect())
     }
 
-    fn own(&self, losses: u64, generation: i32, assigned: &[i32]) {
+    /// O22: notes what was assigned, which nobody else may have in this generation.
+    pub(super) fn own(&self, losses: u64, generation: i32, assigned: &[i32]) {
         self.client.note(format_args!("{} generation {generation}: {assigned:?}", self.group));
         let mut history = self.client.world.history();
         history.totals.generations += 1;
@@ -138,7 +139,7 @@ impl Member {
         }
     }
 
-    async fn heartbeat(&mut self, generation_id: i32) -> Option<ErrorCode> {
+    pub(super) async fn heartbeat(&mut self, generation_id: i32) -> Option<ErrorCode> {
         let request = HeartbeatRequest {
             group_id: self.group.clone(),
             generation_id,
@@ -153,7 +154,7 @@ impl Member {
         Some(code)
     }
 
-    async fn leave(&mut self) {
+    pub(super) async fn leave(&mut self) {
         let member = MemberIdentity { member_id: self.member_id.clone(), ..Default::default() };
         let request =
             LeaveGroupRequest { group_id: self.group.clone(), members: vec![member], ..Default::default() };
@@ -164,7 +165,8 @@ impl Member {
     }
 }
 
-fn commit(
+/// A commit of offsets by partition.
+pub(super) fn commit(
     group: &str,
     topic: &TopicInfo,
     offsets: &[(i32, i64)],
@@ -188,6 +190,21 @@ fn commit(
         topics: vec![topic],
         ..Default::default()
     }
+}
+
+/// A question for committed offsets.
+pub(super) fn offset_fetch(group: &str, topic: &TopicInfo, partitions: &[i32]) -> OffsetFetchRequest {
+    let topic = OffsetFetchRequestTopics {
+        name: topic.name.clone(),
+        topic_id: topic.id,
+        partition_indexes: partitions.to_vec(),
+    };
+    let group = OffsetFetchRequestGroup {
+        group_id: group.to_owned(),
+        topics: Some(vec![topic]),
+        ..Default::default()
+    };
+    OffsetFetchRequest { groups: vec![group], ..Default::default() }
 }
 
 /// Commits rising offsets for a group without members, one at a time, and reads them back (O20).
@@ -253,17 +270,7 @@ impl RegisterClient {
             let register = history.registers.entry(key.clone()).or_default();
             (losses, register.acked, register.unknown.clone())
         };
-        let topic = OffsetFetchRequestTopics {
-            name: self.topic.name.clone(),
-            topic_id: self.topic.id,
-            partition_indexes: vec![0],
-        };
-        let group = OffsetFetchRequestGroup {
-            group_id: self.group.clone(),
-            topics: Some(vec![topic]),
-            ..Default::default()
-        };
-        let request = OffsetFetchRequest { groups: vec![group], ..Default::default() };
+        let request = offset_fetch(&self.group, &self.topic, &[0]);
         let Some(answer) = self.client.ask(To::Coordinator(&self.group), &request).await else { return };
         let Some(group) = answer.groups.first() else { return };
         if group.error_code.is_error() {

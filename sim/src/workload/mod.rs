@@ -3,16 +3,25 @@
 pub mod admin;
 pub mod consumer;
 pub mod group;
+pub mod group_reader;
 pub mod producer;
+pub mod reading;
+pub mod reshape;
 
 use crate::client::{Client, TopicInfo, World};
 use crate::rng::Rng;
+use crate::scenario::Reshape;
 use admin::Operator;
 use consumer::Consumer;
 use group::{Member, RegisterClient};
+use group_reader::GroupReader;
 use madsim::runtime::NodeHandle;
 use producer::Producer;
+use reshape::Reshaper;
 use std::sync::Arc;
+
+/// The group whose members read and commit how far they came.
+pub const READERS: &str = "group-readers";
 
 /// What was begun.
 #[derive(Debug, Default)]
@@ -67,5 +76,27 @@ fn name_topics(world: &World, orders: &TopicInfo, retained: &TopicInfo) {
             known.topic.clone_from(&topic.name);
             known.is_retained = topic == retained;
         }
+    }
+}
+
+/// Starts what only clusters have: a group that reads, and an operator who changes the cluster's shape. All draws are
+/// from `rng`, which is no other's.
+pub fn extend(
+    world: &Arc<World>,
+    clients: &NodeHandle,
+    rng: &mut Rng,
+    reshape: &[Reshape],
+    workload: &mut Workload,
+) {
+    let Some(orders) = workload.topics.first().cloned() else { return };
+    for name in ["r1", "r2"] {
+        let reader =
+            GroupReader::new(Client::new(world, rng.fork(), name), READERS.to_owned(), orders.clone());
+        workload.tasks.push(clients.spawn(reader.run()));
+    }
+    if !reshape.is_empty() {
+        let client = Client::new(world, rng.fork(), "shape");
+        let reshaper = Reshaper::new(client, reshape, workload.topics.clone());
+        workload.tasks.push(clients.spawn(reshaper.run()));
     }
 }

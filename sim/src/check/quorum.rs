@@ -1,0 +1,196 @@
+//! Oracles over the replicas of the metadata log (O39), seen side by side. Kafka's own event simulation has the same:
+//! MonotonicEpoch, SingleLeader, MonotonicHighWatermark, MajorityReachedHighWatermark.
+
+use highwater::log::Log;
+use highwater::node::Node;
+use highwater_core::ids::{BrokerId, DirectoryId, Offset};
+use highwater_core::quorum::{ControlRecord, Quorum, ReplicaKey, Role, VoterSet, control_records};
+use std::collections::BTreeMap;
+
+/// One replica as it is now.
+#[derive(Clone, Debug)]
+pub struct QuorumView {
+    /// Node and disk.
+    pub key: ReplicaKey,
+    /// The epoch it is in.
+    pub epoch: i32,
+    /// For whom it has voted in which epoch, on its device.
+    pub vote: (i32, Option<ReplicaKey>),
+    /// Whether it leads.
+    pub is_leader: bool,
+    /// What it knows to be committed.
+    pub high_watermark: i64,
+    /// What of its log would survive a power cut.
+    pub flushed: i64,
+    /// The end of its log.
+    pub end: i64,
+    /// Who votes: by the log before the high watermark, and by the whole log.
+    pub voters: [VoterSet; 2],
+}
+
+impl QuorumView {
+    /// Looks at a node's replica; none if its cell is broken.
+    pub fn of(node: &Node) -> Option<Self> {
+        node.controller().inspect(|quorum, _| Self::see(quorum))
+    }
+
+    fn see(quorum: &Quorum) -> Self {
+        let (vote, high_watermark) = (quorum.stored_vote(), quorum.high_watermark());
+        Self {
+            key: quorum.me(),
+            epoch: quorum.epoch().0,
+            vote: (vote.epoch.0, vote.voted_for),
+            is_leader: matches!(quorum.role(), Role::Leader(_)),
+            high_watermark: high_watermark.0,
+            flushed: quorum.flushed().0,
+            end: quorum.log_end().0,
+            voters: [quorum.voters_at(high_watermark).clone(), quorum.voters().clone()],
+        }
+    }
+}
+
+/// What was seen of the quorum so far.
+#[derive(Debug, Default)]
+pub struct QuorumLedger {
+    leaders: BTreeMap<i32, ReplicaKey>,
+    /// By disk and epoch.
+    votes: BTreeMap<(ReplicaKey, i32), BrokerId>,
+    /// The newest epoch on each disk.
+    epochs: BTreeMap<ReplicaKey, i32>,
+}
+
+impl QuorumLedger {
+    /// O39, O8: one leader in each epoch, one vote of each disk in each epoch, and no disk goes back to an older epoch.
+    pub fn learn(&mut self, view: &QuorumView) -> Result<(), String> {
+        let QuorumView { key, epoch, .. } = *view;
+        if view.is_leader {
+            let leader = *self.leaders.entry(epoch).or_insert(key);
+            if leader != key {
+                return Err(format!("{leader} and {key} lead the quorum in epoch {epoch}"));
+            }
+        }
+        if let (epoch, Some(voted)) = view.vote
+            && voted.id >= BrokerId(0)
+        {
+            let first = *self.votes.entry((key, epoch)).or_insert(voted.id);
+            if first != voted.id {
+                return Err(format!("{key} voted for {first} and for {} in epoch {epoch}", voted.id));
+            }
+        }
+        let newest = self.epochs.entry(key).or_insert(view.vote.0);
+        if view.vote.0 < *newest {
+            return Err(format!("{key} was in epoch {newest} and is in epoch {}", view.vote.0));
+        }
+        *newest = view.vote.0;
+        Ok(())
+    }
+
+    /// The newest epoch that anybody led in.
+    pub fn newest_epoch(&self) -> i32 {
+        self.leaders.last_key_value().map_or(0, |(epoch, _)| *epoch)
+    }
+}
+
+/// O39: what a replica knows to be committed is on the devices of a majority of those who vote. `views` are those that
+/// can be looked at; a voter that cannot may hold it. Who votes is told by the log before the high watermark, or by all
+/// of it: a leader goes by its newest set even before that is committed.
+pub fn majority_holds(view: &QuorumView, views: &[QuorumView]) -> Result<(), String> {
+    let holds = |id: BrokerId, disk: DirectoryId| match views.iter().find(|other| other.key.id == id) {
+        Some(other) => {
+            let is_same = disk == other.key.directory_id || disk == DirectoryId::UNKNOWN;
+            is_same && other.flushed >= view.high_watermark
+        }
+        None => true,
+    };
+    let is_held = |voters: &VoterSet| {
+        let holders = voters.iter().filter(|(id, voter)| holds(*id, voter.directory_id));
+        holders.count() >= voters.majority()
+    };
+    if view.voters.iter().any(|voters| voters.is_empty() || is_held(voters)) {
+        return Ok(());
+    }
+    let devices: Vec<_> = views.iter().map(|other| (other.key.id, other.flushed)).collect();
+    Err(format!(
+        "{} takes everything up to {} for committed, and on the devices are {devices:?}",
+        view.key, view.high_watermark
+    ))
+}
+
+/// O39: a leader has at most one change of voters that is not committed.
+pub fn one_change_of_voters(node: &Node) -> Result<(), String> {
+    let looked = node.controller().inspect(|quorum, log| {
+        let is_leader = matches!(quorum.role(), Role::Leader(_));
+        if is_leader { changes_of_voters(log, quorum.high_watermark()) } else { Ok(0) }
+    });
+    match looked {
+        Some(Ok(0 | 1)) | None => Ok(()),
+        Some(Ok(count)) => {
+            Err(format!("node {} leads with {count} uncommitted changes of voters", node.id()))
+        }
+        Some(Err(what)) => Err(what),
+    }
+}
+
+fn changes_of_voters(log: &Log, from: Offset) -> Result<usize, String> {
+    let mut count = 0;
+    for located in log.batches_from(from) {
+        let header = located.map_err(|error| error.to_string())?.header;
+        if header.base_offset < from || !header.attributes.is_control() {
+            continue;
+        }
+        let Some(bytes) = log.read_batch(header.base_offset).map_err(|error| error.to_string())? else {
+            continue;
+        };
+        let records = control_records(&bytes.into()).map_err(|error| error.to_string())?;
+        count += records.iter().filter(|(_, record)| matches!(record, ControlRecord::Voters(_))).count();
+    }
+    Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use highwater_core::quorum::Voter;
+
+    fn key(id: i32) -> ReplicaKey {
+        ReplicaKey { id: BrokerId(id), directory_id: DirectoryId([id as u8; 16]) }
+    }
+
+    fn view(id: i32, high_watermark: i64, flushed: i64) -> QuorumView {
+        let voter = |id| (BrokerId(id), Voter { directory_id: key(id).directory_id, endpoints: Vec::new() });
+        let voters = VoterSet::new((1..=3).map(voter));
+        QuorumView {
+            key: key(id),
+            epoch: 4,
+            vote: (4, None),
+            is_leader: false,
+            high_watermark,
+            flushed,
+            end: flushed,
+            voters: [voters.clone(), voters],
+        }
+    }
+
+    #[test]
+    fn a_commit_that_no_majority_has_on_its_devices_is_noticed() {
+        let leader = view(1, 10, 9);
+        assert!(majority_holds(&leader, &[leader.clone(), view(2, 0, 10), view(3, 0, 10)]).is_ok());
+        assert!(majority_holds(&leader, &[leader.clone(), view(2, 0, 10)]).is_ok(), "the third may hold it");
+        assert!(majority_holds(&leader, &[leader.clone(), view(2, 0, 10), view(3, 0, 9)]).is_err());
+        let other_disk = QuorumView { key: ReplicaKey { id: BrokerId(3), ..key(9) }, ..view(3, 0, 10) };
+        assert!(majority_holds(&leader, &[leader.clone(), view(2, 0, 10), other_disk]).is_err());
+    }
+
+    #[test]
+    fn two_leaders_two_votes_and_an_older_epoch_are_noticed() {
+        let leads = |id| QuorumView { is_leader: true, ..view(id, 0, 0) };
+        let voted = |id, epoch, to: i32| QuorumView { vote: (epoch, Some(key(to))), ..view(id, 0, 0) };
+        let mut ledger = QuorumLedger::default();
+        assert!(ledger.learn(&leads(1)).is_ok());
+        assert!(ledger.learn(&leads(2)).is_err());
+        assert!(ledger.learn(&voted(3, 5, 1)).is_ok());
+        assert!(ledger.learn(&voted(3, 5, 2)).is_err());
+        assert!(ledger.learn(&voted(3, 3, 1)).is_err());
+        assert_eq!(ledger.newest_epoch(), 4);
+    }
+}
