@@ -1,10 +1,13 @@
 //! Every file of `scenarios/`: what was found once is found again if its guard is removed, and not otherwise.
+//!
+//! `HIGHWATER_SCENARIO=name cargo sim --test scenarios -- --nocapture` runs one of them, with its trace.
 #![cfg(madsim)]
 
 use highwater_core::guard::Guard;
 use highwater_sim::cluster::{self, ClusterPlan};
+use highwater_sim::history::Totals;
 use highwater_sim::run::{Plan, run};
-use highwater_sim::scenario::{Scenario, Tier};
+use highwater_sim::scenario::{Reshape, Scenario, Tier};
 use std::path::Path;
 
 /// How many seeds behind the named one may stand in for it.
@@ -24,7 +27,12 @@ fn finds(scenario: &Scenario, guard: Guard) -> bool {
     })
 }
 
-/// Every scenario of a tier, with the name of its file.
+/// The one that is asked for.
+fn only() -> Option<String> {
+    std::env::var("HIGHWATER_SCENARIO").ok()
+}
+
+/// Every scenario of a tier, with the name of its file; or the one that is asked for, if it is of that tier.
 fn of_tier(tier: Tier) -> Vec<(String, Scenario)> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
     let entries = std::fs::read_dir(dir).expect("the folder of scenarios");
@@ -35,8 +43,11 @@ fn of_tier(tier: Tier) -> Vec<(String, Scenario)> {
         let scenario = Scenario::read(&file).unwrap_or_else(|error| panic!("{error}"));
         (file.display().to_string(), scenario)
     });
-    let of_tier: Vec<_> = read.filter(|(_, scenario)| scenario.tier.contains(&tier)).collect();
+    let mut of_tier: Vec<_> = read.filter(|(_, scenario)| scenario.tier.contains(&tier)).collect();
     assert!(of_tier.len() >= 3, "the scenarios are where they should be");
+    if let Some(name) = only() {
+        of_tier.retain(|(file, _)| Path::new(file).file_stem().is_some_and(|stem| *stem == *name));
+    }
     of_tier
 }
 
@@ -54,12 +65,29 @@ fn what_was_found_once_is_found_again() {
 fn a_cluster_lives_through_what_is_told_of_it() {
     let mut failures = Vec::new();
     for (file, scenario) in of_tier(Tier::Cluster) {
-        let outcome = cluster::run(&ClusterPlan::of_scenario(&scenario));
+        let plan = ClusterPlan { is_printing: only().is_some(), ..ClusterPlan::of_scenario(&scenario) };
+        let outcome = cluster::run(&plan);
         println!("{file}: hash {:016x}, {:?}", outcome.hash, outcome.totals);
         if outcome.complaint.is_some() {
             failures.push(format!("{file}\n{}", outcome.report()));
         }
         assert!(outcome.totals.acked > 0 || outcome.complaint.is_some(), "{file}: nothing was written");
+        if outcome.complaint.is_none() {
+            did_what_it_says(&file, &scenario, &outcome.totals);
+        }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
+
+/// A scenario in which the operator achieves nothing shows nothing.
+fn did_what_it_says(file: &str, scenario: &Scenario, totals: &Totals) {
+    for kind in &scenario.reshape {
+        let count = match kind {
+            Reshape::Replicas => totals.moves,
+            Reshape::Unclean => totals.unclean_elections,
+            Reshape::Voters | Reshape::LostVoters => totals.voter_changes,
+            Reshape::Leaders => continue,
+        };
+        assert!(count > 0, "{file}: {kind:?} came to nothing: {totals:?}");
+    }
 }
