@@ -295,7 +295,7 @@ fn open_meta_store(data_dir: &Path) -> Result<Arc<dyn MetaStore>, MetaStoreError
     Ok(Arc::new(store))
 }
 
-/// How often a node that is no broker looks whether its quorum has a leader, while it starts.
+/// How often a node looks, while it starts, whether its metadata tell what the controller does already.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Waits until the cluster counts on this node: at once if it is the cluster.
@@ -309,6 +309,11 @@ async fn registered(node: &Node) {
     let mut standing = node.membership().subscribe();
     // The node goes on for as long as it is waited for.
     let _ = standing.wait_for(|standing| matches!(standing, Standing::Active)).await;
+    // The controller knows it before this node has applied it; only then clients are told of this node here, too.
+    let is_listed = || node.image().broker(node.id()).is_some_and(|registration| registration.is_active());
+    while !is_listed() {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
 }
 
 /// SIGTERM and Ctrl-C.
