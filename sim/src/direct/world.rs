@@ -286,10 +286,19 @@ impl World {
             return true;
         }
         let others = || (0..self.nodes.len()).filter(|other| *other != node);
-        let weak = others().filter(|other| self.is_weak(*other, self.nodes[*other].ended_at)).count();
+        let is_weak =
+            |other: &usize| self.is_doomed(*other) || self.is_weak(*other, self.nodes[*other].ended_at);
+        let weak = others().filter(is_weak).count();
         let is_lossy = |other: usize| self.is_weak(other, self.nodes[other].lost_power_at);
-        let has_lossy = loses_power || others().any(is_lossy) || is_lossy(node);
+        let has_lossy =
+            loses_power || others().any(|other| self.is_doomed(other) || is_lossy(other)) || is_lossy(node);
         !has_lossy || weak + 1 < self.plan.min_isr
+    }
+
+    /// Whether a node's end is arranged and has not come yet: it may fall together with another one's.
+    fn is_doomed(&self, node: usize) -> bool {
+        let disk = &self.env.disks[node];
+        disk.flush_fails || disk.fuse.is_some()
     }
 
     /// Whether a node may lack what it once had: it has not proven since its last unclean end that it is in sync.
