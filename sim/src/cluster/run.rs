@@ -117,7 +117,7 @@ async fn whole_run(plan: ClusterPlan, shared: Shared) {
         let client = Client::new(&world, shape_rng.fork(), "describer");
         let partitions = workload.topics[0].partitions;
         let described = clients.spawn(liveness::await_stable_group(client, workload::READERS, partitions));
-        while !described.is_finished() {
+        while !described.is_finished() && !world.is_stopping() {
             cluster.pass(10).await;
         }
         if described.await.is_err() {
