@@ -41,7 +41,8 @@ fn a_follower_that_cuts_its_log_at_its_high_watermark_is_noticed() {
 /// OF-04 (KAFKA-5600).
 #[test]
 fn a_committed_offset_read_before_the_log_was_is_noticed() {
-    found_by("CoordinatorLoaded", &scenario(Profile::FastElections), &["O20", "O24"], 200);
+    let base = Scenario { workload: Workload::default(), ..scenario(Profile::FastElections) };
+    found_by("CoordinatorLoaded", &base, &["O20", "O24"], 2000);
 }
 
 /// PR-05 (KIP-497).
