@@ -272,11 +272,16 @@ pub fn state_of(image: &MetadataImage, key: PartitionKey) -> Option<&PartitionSt
 fn look_at_acks(world: &World, machines: &[Machine], seen: &BTreeMap<PartitionKey, Seen>, min_isr: usize) {
     let acks = std::mem::take(&mut world.history().fresh_acks);
     let running = sound(machines).count();
+    let image = newest_image(machines);
     for (key, offset) in acks {
         let Some(Seen { topic, views, .. }) = seen.get(&key) else { continue };
         let holds =
             |view: &&ReplicaView| if world.is_durable { view.flushed > offset } else { view.end > offset };
-        let holders = views.iter().filter(holds).count() + (machines.len() - running);
+        // A node that has just started has not opened what it holds.
+        let is_unseen = |id: &&BrokerId| views.iter().all(|view| view.node != id.0);
+        let state = image.as_ref().and_then(|image| state_of(image, key));
+        let unseen = state.map_or(0, |state| state.replicas.iter().filter(is_unseen).count());
+        let holders = views.iter().filter(holds).count() + unseen.max(machines.len() - running);
         if holders < min_isr.min(machines.len()) {
             world.history().complain(
                 "O14",
