@@ -19,6 +19,7 @@ use highwater::partition::Partition;
 use highwater_core::config::ConfigMap;
 use highwater_core::ids::BrokerId;
 use highwater_core::metadata::Endpoint;
+use highwater_core::replica::{Offline, Role};
 use highwater_core::transport::PeerAddress;
 use highwater_protocol::Uuid;
 use madsim::runtime::{Handle, NodeHandle};
@@ -147,6 +148,16 @@ impl Machine {
     /// Notes an event in the trace under this machine's name.
     fn note(&self, event: impl std::fmt::Display) {
         self.world.note(format_args!("node {}: {event}", self.id));
+    }
+
+    /// Whether the node runs with a log to which nothing can be written any more.
+    pub fn has_failed_log(&self) -> bool {
+        let has_failed = |partition: &Arc<Partition>| {
+            partition
+                .inspect(|replica, _| matches!(replica.role(), Role::Offline(Offline::Storage)))
+                .unwrap_or(true)
+        };
+        self.node.as_ref().is_some_and(|node| node.registry().all().iter().any(has_failed))
     }
 
     /// The disk as the present incarnation has it.

@@ -173,7 +173,8 @@ impl Cluster {
             let machine = &mut self.machines[at];
             machine.go_on();
             machine.inject(crate::disk::DiskFaults::default());
-            if machine.disk().is_frozen() {
+            // A log that has failed stays offline until its node starts again, which somebody sees to in the end.
+            if machine.disk().is_frozen() || machine.has_failed_log() {
                 self.end(at, End::Kill);
             }
             self.start(at).await;
