@@ -5,7 +5,7 @@ use crate::history::PartitionKey;
 use highwater::partition::Partition;
 use highwater_core::ids::BrokerId;
 use highwater_core::metadata::PartitionState;
-use highwater_core::replica::{Epochs, Role};
+use highwater_core::replica::{Replica, Role};
 use std::collections::BTreeMap;
 
 /// One replica as it is now, without its records.
@@ -173,16 +173,19 @@ pub fn logs_match(
     Ok(())
 }
 
-/// O11: the epoch index is in order and says of every batch in the log what the batch says.
-pub fn epochs_match_scan(topic: &str, node: i32, epochs: &Epochs, dump: &LogDump) -> Result<(), String> {
+/// O11: the epoch index is in order and says of every batch in the log what the batch says. The log of a stalled disk may
+/// still begin before the replica's start.
+pub fn epochs_match_scan(topic: &str, node: i32, replica: &Replica, dump: &LogDump) -> Result<(), String> {
+    let epochs = replica.epochs();
     let entries = epochs.entries();
     let rises =
         entries.windows(2).all(|pair| pair[0].epoch < pair[1].epoch && pair[0].start <= pair[1].start);
     if !rises {
         return Err(format!("{topic}: node {node}'s epoch index is out of order: {entries:?}"));
     }
-    for batch in &dump.batches {
-        let offset = batch.header.base_offset.max(highwater_core::ids::Offset(dump.start));
+    let start = replica.log_start().max(highwater_core::ids::Offset(dump.start));
+    for batch in dump.batches.iter().filter(|batch| batch.header.next_offset() > start) {
+        let offset = batch.header.base_offset.max(start);
         let known = epochs.epoch_of(offset);
         if known != Some(batch.header.leader_epoch) {
             return Err(format!(

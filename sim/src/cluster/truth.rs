@@ -30,6 +30,8 @@ pub struct Truth {
     broker_epochs: BTreeMap<BrokerId, (Offset, i64)>,
     topics: KnownTopics,
     quorum: QuorumLedger,
+    /// The newest metadata that any node had applied so far. Those who had may be down, and those who run behind.
+    newest: Option<Arc<MetadataImage>>,
 }
 
 /// One partition: its name, and its replicas on nodes that run and whose disk still takes what they write.
@@ -81,7 +83,9 @@ impl Truth {
         self.look_at_metadata(world, machines, min_isr);
         self.look_at_quorum(world, machines);
         self.look_at_coordinators(world, machines);
-        if let Some(image) = newest_image(machines) {
+        self.newest =
+            newest_image(machines).into_iter().chain(self.newest.take()).max_by_key(|image| image.offset());
+        if let Some(image) = self.newest.clone() {
             self.look_at_members(world, machines, &image, &seen, min_isr);
         }
         look_at_acks(world, machines, &seen, min_isr);
@@ -194,12 +198,7 @@ impl Truth {
                 match LogDump::of(&partition) {
                     Ok(dump) => {
                         let verdict = partition.inspect(|replica, _| {
-                            replication::epochs_match_scan(
-                                partition.topic(),
-                                machine.id(),
-                                replica.epochs(),
-                                &dump,
-                            )
+                            replication::epochs_match_scan(partition.topic(), machine.id(), replica, &dump)
                         });
                         world.history().judge("O11", verdict.unwrap_or(Ok(())));
                         dumps.entry(key(&partition)).or_default().push((view, dump));
