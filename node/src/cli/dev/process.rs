@@ -106,12 +106,18 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
 
 /// When a live process began, in the system's own count; `None` for one that is gone, or waits to be buried.
 fn began_at(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    life(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The same of what `/proc/PID/stat` holds. A process whose first thread is dead holds its ports and its directory until
+/// the last of its threads is.
+fn life(stat: &str) -> Option<u64> {
     // The name in front may hold anything, brackets too.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let state = fields.next()?;
-    let began = fields.nth(18)?.parse().ok()?;
-    (!matches!(state, "Z" | "X" | "x")).then_some(began)
+    let is_dead = matches!(fields.next()?, "Z" | "X" | "x");
+    let threads: u32 = fields.nth(16)?.parse().ok()?;
+    let began = fields.nth(1)?.parse().ok()?;
+    (!is_dead || threads > 1).then_some(began)
 }
 
 #[cfg(test)]
@@ -147,6 +153,17 @@ mod tests {
             std::thread::sleep(LOOK_INTERVAL);
         }
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_process_lives_as_long_as_one_of_its_threads() {
+        let stat = |state: &str, threads: u32| {
+            format!("7 (a (b) c) {state} 1 7 7 0 -1 4194304 9 0 0 0 1 2 0 0 20 0 {threads} 0 4711 0 0\n")
+        };
+        assert_eq!(life(&stat("S", 3)), Some(4711));
+        assert_eq!(life(&stat("Z", 2)), Some(4711), "its first thread is dead, another one holds its ports");
+        assert_eq!(life(&stat("Z", 1)), None);
+        assert_eq!(life(&stat("X", 0)), None);
     }
 
     #[test]
