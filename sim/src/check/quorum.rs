@@ -20,8 +20,6 @@ pub struct QuorumView {
     pub is_leader: bool,
     /// What it knows to be committed.
     pub high_watermark: i64,
-    /// What of its log would survive a power cut.
-    pub flushed: i64,
     /// The end of its log.
     pub end: i64,
     /// Who votes: by the log before the high watermark, and by the whole log.
@@ -42,7 +40,6 @@ impl QuorumView {
             vote: (vote.epoch.0, vote.voted_for),
             is_leader: matches!(quorum.role(), Role::Leader(_)),
             high_watermark: high_watermark.0,
-            flushed: quorum.flushed().0,
             end: quorum.log_end().0,
             voters: [quorum.voters_at(high_watermark).clone(), quorum.voters().clone()],
         }
@@ -91,14 +88,15 @@ impl QuorumLedger {
     }
 }
 
-/// O39: what a replica knows to be committed is on the devices of a majority of those who vote. `views` are those that
-/// can be looked at; a voter that cannot may hold it. Who votes is told by the log before the high watermark, or by all
-/// of it: a leader goes by its newest set even before that is committed.
+/// O39: what a replica knows to be committed is held by a majority of those who vote. `views` are those that can be looked
+/// at; a voter that cannot, or whose disk was lost since, may have held it. A log counts to its end: after a start nobody
+/// knows how much of it is flushed, and what a power cut has taken is not in it. Who votes is told by the log before the
+/// high watermark, or by all of it: a leader goes by its newest set even before that is committed.
 pub fn majority_holds(view: &QuorumView, views: &[QuorumView]) -> Result<(), String> {
     let holds = |id: BrokerId, disk: DirectoryId| match views.iter().find(|other| other.key.id == id) {
         Some(other) => {
-            let is_same = disk == other.key.directory_id || disk == DirectoryId::UNKNOWN;
-            is_same && other.flushed >= view.high_watermark
+            let is_lost = disk != other.key.directory_id && disk != DirectoryId::UNKNOWN;
+            is_lost || other.end >= view.high_watermark
         }
         None => true,
     };
@@ -109,9 +107,10 @@ pub fn majority_holds(view: &QuorumView, views: &[QuorumView]) -> Result<(), Str
     if view.voters.iter().any(|voters| voters.is_empty() || is_held(voters)) {
         return Ok(());
     }
-    let devices: Vec<_> = views.iter().map(|other| (other.key.id, other.flushed)).collect();
+    let ends: Vec<_> = views.iter().map(|other| format!("{} {}", other.key, other.end)).collect();
+    let voters: Vec<_> = view.voters[1].iter().map(|(id, voter)| (id, voter.directory_id)).collect();
     Err(format!(
-        "{} takes everything up to {} for committed, and on the devices are {devices:?}",
+        "{} takes everything up to {} for committed; logs end at {ends:?}, voters are {voters:?}",
         view.key, view.high_watermark
     ))
 }
@@ -156,7 +155,7 @@ mod tests {
         ReplicaKey { id: BrokerId(id), directory_id: DirectoryId([id as u8; 16]) }
     }
 
-    fn view(id: i32, high_watermark: i64, flushed: i64) -> QuorumView {
+    fn view(id: i32, high_watermark: i64, end: i64) -> QuorumView {
         let voter = |id| (BrokerId(id), Voter { directory_id: key(id).directory_id, endpoints: Vec::new() });
         let voters = VoterSet::new((1..=3).map(voter));
         QuorumView {
@@ -165,20 +164,22 @@ mod tests {
             vote: (4, None),
             is_leader: false,
             high_watermark,
-            flushed,
-            end: flushed,
+            end,
             voters: [voters.clone(), voters],
         }
     }
 
     #[test]
-    fn a_commit_that_no_majority_has_on_its_devices_is_noticed() {
+    fn a_commit_that_no_majority_holds_is_noticed() {
         let leader = view(1, 10, 9);
         assert!(majority_holds(&leader, &[leader.clone(), view(2, 0, 10), view(3, 0, 10)]).is_ok());
         assert!(majority_holds(&leader, &[leader.clone(), view(2, 0, 10)]).is_ok(), "the third may hold it");
         assert!(majority_holds(&leader, &[leader.clone(), view(2, 0, 10), view(3, 0, 9)]).is_err());
         let other_disk = QuorumView { key: ReplicaKey { id: BrokerId(3), ..key(9) }, ..view(3, 0, 10) };
-        assert!(majority_holds(&leader, &[leader.clone(), view(2, 0, 10), other_disk]).is_err());
+        assert!(
+            majority_holds(&leader, &[leader.clone(), view(2, 0, 10), other_disk]).is_ok(),
+            "the lost disk may have held it"
+        );
     }
 
     #[test]
