@@ -70,6 +70,8 @@ type Contents = BTreeMap<i64, (Vec<u8>, Vec<u8>)>;
 #[derive(Clone, Debug, Default)]
 struct Model {
     now: Contents,
+    /// What was there before a step that a kill cut short: a power cut may bring it back until there was a flush.
+    revivable: Option<Contents>,
     end: i64,
     log_start: i64,
     /// The log start that the device knows.
@@ -154,6 +156,7 @@ impl Model {
                     let through = log.flushed(&job.note, result)?;
                     if !disk.is_frozen() {
                         self.flushed = through.0;
+                        self.revivable = None;
                     }
                 }
             }
@@ -226,13 +229,19 @@ impl Model {
             start <= self.log_start.max(crossing.log_start),
             "the log start {start} was never so high"
         );
-        let candidates = [&self.now, &crossing.now];
+        let mut candidates = vec![&self.now, &crossing.now];
+        candidates.extend(self.revivable.iter().chain(&crossing.revivable).filter(|_| is_power_cut));
         prop_assert!(
             candidates.iter().any(|candidate| is_prefix(&found, candidate, start, end, self.is_compacted)),
             "offsets {:?} from {start} to {end} are none of {:?}",
             found.keys().collect::<Vec<_>>(),
             candidates.iter().map(|c| (c.keys().next(), c.keys().last())).collect::<Vec<_>>()
         );
+        if is_power_cut {
+            self.revivable = None;
+        } else if crossing.now != found {
+            self.revivable = Some(crossing.now.clone());
+        }
         self.now = found;
         self.end = end;
         self.log_start = start;
@@ -379,6 +388,43 @@ proptest! {
         }
         prop_assert_eq!(disk.open(path, highwater::disk::OpenMode::Read).and_then(|f| f.len()).ok(), Some(len));
     }
+}
+
+/// A kill in the middle of a truncation left the page cache cut and the device not; the power cut at the next start
+/// brought the tail back. Nobody was told of the truncation, and whoever follows compares epochs and cuts again.
+#[test]
+fn a_truncation_that_a_kill_cut_short_may_be_undone_by_a_power_cut() {
+    use Step::*;
+    let steps = vec![
+        Append(1, 1),
+        Truncate(1),
+        Append(2, 1),
+        Append(2, 1),
+        Append(2, 431),
+        Append(2, 223),
+        Append(3, 89),
+        Roll,
+        Append(1, 161),
+        Append(3, 1),
+        Append(2, 1),
+        Truncate(1),
+        Append(2, 457),
+        Checkpoint,
+        Checkpoint,
+        Append(1, 71),
+        Roll,
+        Flush,
+        AdvanceStart(1),
+        Append(1, 1),
+        Checkpoint,
+        Truncate(2),
+    ];
+    let lives = [
+        Life { steps: vec![Append(1, 1)], dies_after: 17, is_power_cut: true },
+        Life { steps, dies_after: 78, is_power_cut: false },
+        Life { steps: vec![Append(1, 481)], dies_after: 5, is_power_cut: true },
+    ];
+    live_and_crash(10_259_034_937_449_112_478, &lives, false).expect("a sound log");
 }
 
 #[test]
