@@ -230,7 +230,7 @@ impl Model {
             "the log start {start} was never so high"
         );
         let mut candidates = vec![&self.now, &crossing.now];
-        candidates.extend(self.revivable.iter().chain(&crossing.revivable).filter(|_| is_power_cut));
+        candidates.extend(self.revivable.iter().filter(|_| is_power_cut));
         prop_assert!(
             candidates.iter().any(|candidate| is_prefix(&found, candidate, start, end, self.is_compacted)),
             "offsets {:?} from {start} to {end} are none of {:?}",
