@@ -1,6 +1,6 @@
 //! Nodes that find, lose and find each other again.
 
-use crate::common::{Heard, MemoryNet, frame, pair, payload, plan};
+use crate::common::{Heard, MemoryNet, Node, frame, pair, payload, plan};
 use bytes::Bytes;
 use highwater_core::ids::BrokerId;
 use highwater_core::transport::{Class, LinkEvent, SendError};
@@ -105,22 +105,23 @@ async fn a_node_moves() {
     assert_eq!(two.hears_frame().await.2, payload(Vec::new()));
 }
 
-/// Attempts that nothing answers last for ever here.
-fn patient(id: i32) -> crate::common::NodePlan {
-    let mut plan = plan(id);
-    plan.options.connect_max = Duration::from_secs(3600);
-    plan
+/// Two nodes whose attempts last for ever where nothing answers; the first takes such an address for the second's.
+fn misled_pair(net: &MemoryNet) -> (Node, Node) {
+    let start = |id: i32| {
+        let (listener, bound) = net.listen(9000 + id as u16);
+        let mut plan = plan(id);
+        plan.options.connect_max = Duration::from_secs(3600);
+        plan.start_on(net.clone(), listener, bound)
+    };
+    let (one, two) = (start(1), start(2));
+    one.peers.set_address(two.id, Some(net.silence(7000)));
+    (one, two)
 }
 
 #[tokio::test]
 async fn a_silent_address_is_given_up_as_soon_as_there_is_another() {
     let net = MemoryNet::default();
-    let start = |id: i32| {
-        let (listener, bound) = net.listen(9000 + id as u16);
-        patient(id).start_on(net.clone(), listener, bound)
-    };
-    let (mut one, mut two) = (start(1), start(2));
-    one.peers.set_address(two.id, Some(net.silence(7000)));
+    let (mut one, mut two) = misled_pair(&net);
     while one.send(&two, Class::Control, frame("lost")) != Ok(()) {
         tokio::task::yield_now().await; // until the attempt has begun
     }
@@ -135,12 +136,7 @@ async fn a_silent_address_is_given_up_as_soon_as_there_is_another() {
 #[tokio::test]
 async fn a_node_that_calls_from_elsewhere_is_called_there() {
     let net = MemoryNet::default();
-    let start = |id: i32| {
-        let (listener, bound) = net.listen(9000 + id as u16);
-        patient(id).start_on(net.clone(), listener, bound)
-    };
-    let (mut one, mut two) = (start(1), start(2));
-    one.peers.set_address(two.id, Some(net.silence(7000)));
+    let (mut one, mut two) = misled_pair(&net);
     two.knows(&one);
     two.counts_until("both sides have connected", |counts| counts.links_open() == 4).await;
     for class in Class::ALL {

@@ -25,8 +25,8 @@ fn data_dir(path: &Path) -> DataDir {
     DataDir::open(context, &config).expect("a directory of our own")
 }
 
-fn open(data_dir: &DataDir) -> StartingController {
-    let setup = ControllerSetup {
+fn setup(data_dir: &DataDir) -> ControllerSetup<'_> {
+    ControllerSetup {
         node_id: BrokerId(1),
         data_dir,
         initial_controllers: &[],
@@ -35,8 +35,11 @@ fn open(data_dir: &DataDir) -> StartingController {
         snapshots: SnapshotConfig::default(),
         seed: 1,
         now: NOW,
-    };
-    StartingController::open(setup).expect("the log is sound")
+    }
+}
+
+fn open(data_dir: &DataDir) -> StartingController {
+    StartingController::open(setup(data_dir)).expect("the log is sound")
 }
 
 fn topic(n: u8) -> Record {
@@ -132,17 +135,7 @@ fn a_log_that_begins_at_a_snapshot_is_read_from_there_and_not_without_it() {
 
     std::fs::remove_file(snapshot::path(&place.log_dir, id)).unwrap();
     let dir = data_dir(root.path());
-    let setup = ControllerSetup {
-        node_id: BrokerId(1),
-        data_dir: &dir,
-        initial_controllers: &[],
-        peer_endpoints: Vec::new(),
-        config: QuorumConfig::default(),
-        snapshots: SnapshotConfig::default(),
-        seed: 1,
-        now: NOW,
-    };
-    let refused = StartingController::open(setup).map(|_| ()).unwrap_err();
+    let refused = StartingController::open(setup(&dir)).map(|_| ()).unwrap_err();
     assert!(matches!(refused, MetadataError::SnapshotMissing(start) if start == id.end), "{refused}");
 }
 

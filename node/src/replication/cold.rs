@@ -31,7 +31,7 @@ pub(super) struct ColdReads {
 }
 
 impl ColdReads {
-    /// Begins to read; `false` if something is to be done with first, after which `slot` is in [`Self::done`].
+    /// Begins to read; `false` if another reading has to end first: [`Self::done`] of that one names `slot`.
     pub(super) fn begin(
         &mut self,
         slot: Slot,

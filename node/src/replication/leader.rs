@@ -208,12 +208,17 @@ impl SessionCell {
             let is_new = state.fresh.remove(&partition);
             let is_throttled = hub.throttles.leading.is_limited()
                 && replica.as_ref().is_some_and(|r| throttle::is_leader_listed(node, &r.config(), partition));
-            let served = match self.held_until(hub, node, partition, pass, is_throttled) {
-                Some(until) => self.serve_offsets(state, replica.as_ref(), slot, &fetch, is_new, until),
-                None => {
-                    state.session.unhold(slot);
-                    self.serve(state, replica.as_ref(), slot, &fetch, is_new, &budget)
+            let held_until = self.held_until(hub, node, partition, pass, is_throttled);
+            if held_until.is_none() {
+                state.session.unhold(slot);
+            }
+            let served = match (&replica, held_until) {
+                // It may be about to be opened, or gone: the follower's metadata will say.
+                (None, _) => Served::refused(FetchOutcome::refused(ErrorCode::UnknownTopicId)),
+                (Some(replica), Some(until)) => {
+                    self.serve_offsets(state, replica, slot, &fetch, is_new, until)
                 }
+                (Some(replica), None) => self.serve(state, replica, slot, &fetch, is_new, &budget),
             };
             budget.spend(served.plan.bytes);
             if is_throttled {
@@ -241,16 +246,12 @@ impl SessionCell {
     fn serve(
         &self,
         state: &mut State,
-        replica: Option<&Arc<Partition>>,
+        replica: &Arc<Partition>,
         slot: Slot,
         fetch: &FollowerFetch,
         is_new: bool,
         budget: &Budget,
     ) -> Served {
-        let Some(replica) = replica else {
-            // It may be about to be opened, or gone: the follower's metadata will say.
-            return Served::refused(FetchOutcome::refused(ErrorCode::UnknownTopicId));
-        };
         let limit = budget.limit(state.session.partition_bytes_max());
         let watch = (!state.session.is_armed(slot)).then(|| {
             let waker: Arc<dyn Woken> = Arc::new(Waker(self.me.clone()));
@@ -268,15 +269,12 @@ impl SessionCell {
     fn serve_offsets(
         &self,
         state: &mut State,
-        replica: Option<&Arc<Partition>>,
+        replica: &Arc<Partition>,
         slot: Slot,
         fetch: &FollowerFetch,
         is_new: bool,
         until: Instant,
     ) -> Served {
-        let Some(replica) = replica else {
-            return Served::refused(FetchOutcome::refused(ErrorCode::UnknownTopicId));
-        };
         let nothing = ReadLimit { bytes_max: 0, at_least_one_batch: false };
         let served = replica.serve_follower(fetch, is_new, nothing, None);
         state.session.hold(slot, until);
