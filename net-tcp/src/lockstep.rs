@@ -86,6 +86,11 @@ impl Lockstep {
         }
     }
 
+    /// Whether the client has just asked one small thing, and has no answer yet.
+    pub(crate) const fn is_asked(&self) -> bool {
+        matches!(self.turn, Turn::Ours)
+    }
+
     /// So many bytes of answers were written.
     pub(crate) fn wrote(&mut self, bytes: u64) {
         if bytes > SMALL_BYTES as u64 {

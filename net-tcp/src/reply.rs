@@ -163,6 +163,8 @@ pub struct ReplyQueue {
 }
 
 struct Shared {
+    /// How often the queues of a server have woken a parked task.
+    woken: Arc<AtomicU64>,
     state: Mutex<State>,
     /// Bytes of answers that are finished and not yet written.
     bytes_unsent: AtomicU64,
@@ -200,9 +202,11 @@ impl fmt::Debug for ReplyQueue {
 }
 
 impl ReplyQueue {
-    pub(crate) fn new() -> Self {
+    /// `woken` is one for all queues of a server.
+    pub(crate) fn new(woken: Arc<AtomicU64>) -> Self {
         Self {
             shared: Arc::new(Shared {
+                woken,
                 state: Mutex::default(),
                 bytes_unsent: AtomicU64::new(0),
                 throttled: AtomicBool::new(false),
@@ -227,7 +231,7 @@ impl ReplyQueue {
         }
         *entry = Some(reply);
         if index == 0 {
-            wake(state);
+            self.wake(state);
         }
     }
 
@@ -245,7 +249,7 @@ impl ReplyQueue {
         let mut state = self.lock();
         if !state.closed {
             state.signal = Some(signal);
-            wake(state);
+            self.wake(state);
         }
     }
 
@@ -317,17 +321,18 @@ impl ReplyQueue {
         drop(slots);
     }
 
+    /// Wakes the task if it is parked, after giving the lock back.
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        let parked = state.parked.take();
+        drop(state);
+        if let Some(waker) = parked {
+            self.shared.woken.fetch_add(1, Relaxed);
+            waker.wake();
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // No code below the lock can panic half-way; a poisoned lock still holds a whole state.
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Wakes the task if it is parked, after giving the lock back.
-fn wake(mut state: MutexGuard<'_, State>) {
-    let parked = state.parked.take();
-    drop(state);
-    if let Some(waker) = parked {
-        waker.wake();
     }
 }

@@ -220,3 +220,22 @@ async fn a_client_in_lockstep_is_served_awake_and_let_go() {
     // Whoever stays awake must still see the clock.
     assert!(matches!(house.first_close().await, CloseReason::Idle));
 }
+
+/// A consumer waits for what a producer brings: it is told before the producer is.
+#[tokio::test]
+async fn whoever_waited_is_answered_before_the_one_who_brought_it() {
+    let house = House::open(Limits::default());
+    let (mut waits, mut brings) = (house.connect(1 << 16), house.connect(1 << 16));
+    waits.send(b"h").await;
+    house.until(|seen| seen.held.len() == 1).await;
+    brings.send(b"r").await;
+    let (told, mut order) = tokio::sync::mpsc::unbounded_channel();
+    for (mut client, name) in [(brings, "brought it"), (waits, "waited")] {
+        let told = told.clone();
+        tokio::spawn(async move {
+            client.recv().await;
+            told.send(name).unwrap();
+        });
+    }
+    assert_eq!((order.recv().await, order.recv().await), (Some("waited"), Some("brought it")));
+}

@@ -26,6 +26,8 @@ pub const VERSION_MAX: i16 = 12;
 pub const ECHO: u8 = b'e';
 /// Keeps the request until the test answers it.
 pub const HOLD: u8 = b'h';
+/// Answers every request that is kept, of whatever connection, and then itself.
+pub const RELEASE: u8 = b'r';
 /// Takes the request and answers nothing.
 pub const SILENT: u8 = b's';
 /// Closes the connection.
@@ -113,6 +115,12 @@ impl Script {
         match body.first() {
             Some(&ECHO) => replies.reply(slot, Reply::new(answer(&header, &body))),
             Some(&HOLD) => self.seen(|seen| seen.held.push((replies.clone(), slot, header, body))),
+            Some(&RELEASE) => {
+                for (queue, slot, header, body) in self.seen(|seen| std::mem::take(&mut seen.held)) {
+                    queue.reply(slot, Reply::new(answer(&header, &body)));
+                }
+                replies.reply(slot, Reply::new(answer(&header, &body)));
+            }
             Some(&SILENT) => replies.reply(slot, Reply::none()),
             Some(&BYTES) => {
                 let part = Part::Bytes(vec![7; number() as usize].into());
