@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use highwater_core::time::Instant;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 use std::sync::{Mutex, PoisonError, Weak};
 use tokio::sync::Notify;
 
@@ -94,8 +95,7 @@ impl Timers {
     pub async fn run(&self) {
         loop {
             self.fire();
-            let next = self.lock().entries.peek().map(|Reverse(e)| e.at);
-            match next {
+            match self.next() {
                 Some(at) if at <= self.clock.mono() => tokio::task::yield_now().await,
                 Some(at) => {
                     tokio::select! {
@@ -107,6 +107,19 @@ impl Timers {
                 None => self.earlier.notified().await,
             }
         }
+    }
+
+    /// The first deadline whose owner is still there. Most fetches are over long before their deadline, and none of those
+    /// is worth waking for: at a hundred fetches a second it would be a hundred times a second.
+    fn next(&self) -> Option<Instant> {
+        let mut heap = self.lock();
+        while let Some(first) = heap.entries.peek_mut() {
+            if first.0.owner.strong_count() > 0 {
+                return Some(first.0.at);
+            }
+            PeekMut::pop(first);
+        }
+        None
     }
 
     /// Fires what is due, up to a turn's limit.
@@ -127,5 +140,36 @@ impl Timers {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Heap> {
         self.heap.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    struct Fetch;
+
+    impl Timed for Fetch {
+        fn due(&self, _at: Instant) {}
+    }
+
+    #[test]
+    fn deadlines_of_whom_is_gone_wake_nobody() {
+        let clock = Clock::start();
+        let timers = Timers::new(clock);
+        let waiting = Arc::new(Fetch);
+        let at = |ms| clock.mono() + Duration::from_millis(ms);
+        for ms in 0..1000 {
+            let over: Arc<dyn Timed> = Arc::new(Fetch);
+            timers.arm(at(ms), Arc::downgrade(&over));
+        }
+        let live = at(5000);
+        timers.arm(live, Arc::downgrade(&(waiting.clone() as Arc<dyn Timed>)));
+        assert_eq!(timers.next(), Some(live));
+        assert_eq!(timers.armed(), 1);
+        drop(waiting);
+        assert_eq!(timers.next(), None);
     }
 }
