@@ -13,12 +13,13 @@ use crate::counters::Counters;
 use crate::frame::{Frame, FrameReader, HeaderParser};
 use crate::limits::Limits;
 use crate::listener::Stream;
-use crate::lockstep::{Lockstep, Places};
+use crate::lockstep::{Lockstep, Places, SMALL_BYTES};
 use crate::output::{BufferPool, Output};
 use crate::reply::{Reply, ReplyKind, ReplyQueue, Signal};
 use crate::service::{ConnCtx, Request, Requests, Service};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
+use std::io::ErrorKind;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -29,6 +30,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// How long answers already finished, or about to be, may take to leave before a connection that broke the rules
 /// is closed.
 const LINGER: Duration = Duration::from_secs(1);
+/// How often a socket is asked in one turn that its task stays awake for.
+const AWAKE_READS_MAX: u32 = 16;
 /// A connection silent for this long gives its buffers back.
 const RELEASE_AFTER: Duration = Duration::from_secs(1);
 
@@ -154,8 +157,10 @@ impl<T: Stream, S: Service> Connection<T, S> {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(reason)) => return Poll::Ready(reason),
                 Poll::Pending if self.stays_awake(now) => {
-                    step_back(cx);
-                    return Poll::Pending;
+                    if !self.read_awake() {
+                        step_back(cx);
+                        return Poll::Pending;
+                    }
                 }
                 Poll::Pending if self.queue.park(cx.waker()) => return Poll::Pending,
                 Poll::Pending => {}
@@ -178,6 +183,31 @@ impl<T: Stream, S: Service> Connection<T, S> {
             && self.muted_until.is_none()
             && self.queue.waiting() == 0;
         is_between_requests && self.lockstep.stays_awake(now)
+    }
+
+    /// Looks for the next request a few times; true if some of it is there. Asking the socket is quicker than a turn of
+    /// the runtime, and finds what another worker, asleep at the sockets' events, would have to be woken for.
+    fn read_awake(&mut self) -> bool {
+        let mut buf = [0; SMALL_BYTES];
+        for _ in 0..AWAKE_READS_MAX {
+            match self.stream.read_now(&mut buf) {
+                Ok(n @ 1..) => {
+                    self.frames.push(&buf[..n]);
+                    self.received(n, Instant::now());
+                    return true;
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => std::hint::spin_loop(),
+                // For the next read to tell, which does not come too late.
+                Ok(0) | Err(_) => return false,
+            }
+        }
+        false
+    }
+
+    fn received(&mut self, n: usize, now: Instant) {
+        self.read_at = now;
+        self.lockstep.received(now);
+        self.shared.counters.bytes_in.fetch_add(n as u64, Relaxed);
     }
 
     /// Takes what others left in the queue and writes what the peer takes.
@@ -317,9 +347,7 @@ impl<T: Stream, S: Service> Connection<T, S> {
                 Ok(())
             }
             Ok(n) => {
-                self.read_at = now;
-                self.lockstep.received(now);
-                self.shared.counters.bytes_in.fetch_add(n as u64, Relaxed);
+                self.received(n, now);
                 Ok(())
             }
             Err(e) => Err(CloseReason::Io(e.kind())),

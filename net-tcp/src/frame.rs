@@ -69,6 +69,11 @@ impl FrameReader {
         read
     }
 
+    /// Takes bytes that were read elsewhere.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.buf.extend_from_slice(bytes);
+    }
+
     /// The next whole frame, without its length.
     pub(crate) fn next_frame(&mut self) -> Result<Option<Bytes>, CloseReason> {
         let Some(frame_bytes) = self.frame_bytes()? else { return Ok(None) };

@@ -19,6 +19,12 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
         Ok(self)
     }
 
+    /// Reads what is there now, asking the kernel and not what the runtime knows of it; `WouldBlock` if that is nothing,
+    /// or if the stream cannot be asked so.
+    fn read_now(&mut self, _buf: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
     /// Whether [`Stream::poll_send_file`] works on this stream for this part.
     fn sends_files(&self, _part: &dyn FilePart) -> bool {
         false
@@ -51,6 +57,12 @@ impl Stream for TcpStream {
     #[cfg(not(madsim))]
     fn adopted(self) -> io::Result<Self> {
         Self::from_std(self.into_std()?)
+    }
+
+    #[cfg(not(madsim))]
+    fn read_now(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        // The runtime's sockets do not block.
+        io::Read::read(&mut &*socket2::SockRef::from(&*self), buf)
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 /// A request within this time of the answer before it is quick: it includes being woken twice.
 const QUICK: Duration = Duration::from_micros(150);
 /// Larger requests and answers are not worth waking early for.
-const SMALL_BYTES: usize = 4 << 10;
+pub(crate) const SMALL_BYTES: usize = 4 << 10;
 /// Quick requests in a row before a connection is waited for.
 const STREAK_MIN: u32 = 8;
 /// The most that waiting in vain raises it to.

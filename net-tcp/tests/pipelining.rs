@@ -221,6 +221,34 @@ async fn a_client_in_lockstep_is_served_awake_and_let_go() {
     assert!(matches!(house.first_close().await, CloseReason::Idle));
 }
 
+/// Over a real socket, which is asked itself while its task stays awake: requests whole and in pieces, one that is no small
+/// one, and the end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lockstep_client_may_send_in_pieces_and_leave() {
+    let limits = Limits {
+        lockstep_wait_max: std::time::Duration::from_millis(20),
+        lockstep_connections_max: 1,
+        ..Limits::default()
+    };
+    let house = House::open(limits);
+    let mut client = dial(house.listen().await).await;
+    client.stream.set_nodelay(true).unwrap();
+    for id in 1..=300 {
+        let len = [1, 50, 4000, 9000][if id % 40 == 0 { 3 } else { id as usize % 3 }];
+        let body = vec![ECHO; len];
+        let bytes = frame(SCRIPT, 1, id, &body);
+        let (first, second) = bytes.split_at(if id % 5 == 0 { bytes.len() / 2 } else { bytes.len() });
+        client.send_raw(first).await;
+        if !second.is_empty() {
+            tokio::task::yield_now().await;
+            client.send_raw(second).await;
+        }
+        assert_eq!(client.recv().await, (id, body));
+    }
+    drop(client);
+    assert!(matches!(house.first_close().await, CloseReason::PeerClosed));
+}
+
 /// A consumer waits for what a producer brings: it is told before the producer is.
 #[tokio::test]
 async fn whoever_waited_is_answered_before_the_one_who_brought_it() {

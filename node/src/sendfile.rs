@@ -58,6 +58,10 @@ impl SendfileStream {
 }
 
 impl Stream for SendfileStream {
+    fn read_now(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.read_now(buf)
+    }
+
     fn sends_files(&self, part: &dyn FilePart) -> bool {
         cfg!(target_os = "linux") && (part as &dyn Any).is::<RegionPart>()
     }

@@ -110,7 +110,7 @@ definitions! {
         "The SO_RCVBUF buffer of the socket server sockets. -1 leaves it to the operating system.";
     "socket.request.max.bytes", Int, Some("104857600"), Valid::AtLeast(1), High, ReadOnly, Implemented,
         "The maximum number of bytes in a socket request.";
-    "socket.send.buffer.bytes", Int, Some("102400"), Valid::Any, High, ReadOnly, Implemented,
+    "socket.send.buffer.bytes", Int, Some("262144"), Valid::Any, High, ReadOnly, Implemented,
         "The SO_SNDBUF buffer of the socket server sockets. -1 leaves it to the operating system.";
     "telemetry.max.bytes", Int, Some("1048576"), Valid::AtLeast(1), Low, ReadOnly, Accepted,
         "The maximum size (after compression if compression is used) of telemetry metrics pushed from a \

@@ -1,6 +1,7 @@
 //! The settings of Apache Kafka 4.3 and our own few, as data. Names, types, defaults, ranges and meanings are
 //! Kafka's; defaults differ only where Kafka's names a Java class, has none, lies outside the working directory, or was
-//! measured to be slow (`socket.receive.buffer.bytes`: a producer's requests in flight must fit).
+//! measured to be slow (`socket.receive.buffer.bytes`: a producer's requests in flight must fit;
+//! `socket.send.buffer.bytes`: a fetch is sent in fewer turns).
 
 mod broker_cluster;
 mod broker_group_coordinator;
