@@ -414,8 +414,9 @@ impl<T: Stream, S: Service> Connection<T, S> {
     }
 }
 
-/// To be polled again when every task that is ready, and the events of sockets, had their turn. Unlike waking oneself
-/// it calls no second worker to help.
+/// To be polled again when every task that is ready, and the events of sockets, had their turn. Waking oneself would call
+/// a second worker each time; this does so only if it is asleep and nobody looks for work. (A pipe as a bell, which
+/// calls nobody, was tried: 1.4x less CPU for a client in lockstep, but twice its p99, and nothing end to end.)
 fn step_back(cx: &mut Context<'_>) {
     let first = pin!(tokio::task::yield_now()).poll(cx);
     assert!(first.is_pending(), "the first poll is the yield");

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use highwater::disk::{Disk, RealDisk, Submitted};
 use highwater::log::{
-    DataDir, DataDirConfig, FlushScope, Log, LogConfig, LogContext, LogError, OpenFiles, RecoveryReport,
+    DataDir, DataDirConfig, FlushScope, Log, LogConfig, LogContext, LogError, OpenFiles, ReadPlan,
+    RecoveryReport,
 };
 use highwater_core::batch::{Builder, Codec, StampedBatch, records, stamp};
 use highwater_core::ids::{
@@ -142,6 +143,22 @@ fn offsets(log: &Log, from: i64, bytes_max: usize, until: i64) -> Vec<i64> {
     found
 }
 
+/// The sizes of the batches that are in a plan from beginning to end.
+fn batch_sizes(plan: &ReadPlan) -> impl Iterator<Item = usize> {
+    let mut bytes = Vec::new();
+    for region in &plan.regions {
+        let at = bytes.len();
+        bytes.resize(at + region.len, 0);
+        region.read_into(&mut bytes[at..]).unwrap();
+    }
+    let mut rest = Bytes::from(bytes);
+    std::iter::from_fn(move || {
+        let size = records(&rest).ok()?.batch().size_bytes();
+        rest = rest.slice(size..);
+        Some(size)
+    })
+}
+
 fn flush(log: &mut Log) {
     let job = log.flush_job(FlushScope::All).unwrap();
     let result = job.run(&RealDisk);
@@ -166,6 +183,37 @@ fn what_is_appended_is_read_from_any_offset_across_segments() {
     }
     assert_eq!(offsets(&log, 100, 1 << 20, 100), [0; 0]);
     assert!(matches!(log.read(Offset(101), 1, Offset(101), true), Err(LogError::OutOfRange { .. })));
+}
+
+/// A limit falls inside a batch as a rule; what the index knows of boundaries spares sending that batch twice.
+#[test]
+fn large_reads_end_at_a_batch_boundary_and_miss_nothing() {
+    let house = House::new(LogConfig { segment_bytes: 300 << 10, ..LogConfig::default() });
+    let (mut log, _) = house.open();
+    fill(&mut log, 12_000);
+    flush(&mut log);
+    fill(&mut log, 16_000);
+    assert!(log.segments().len() > 2);
+    for bytes_max in [64 << 10, 70_001, 150_000, 299_999, 400_000] {
+        let (mut from, mut reads) = (0, 0);
+        while from < 16_000 {
+            let plan = log.read(Offset(from), bytes_max, Offset(16_000), true).unwrap();
+            assert!(plan.bytes <= bytes_max && plan.bytes_there <= bytes_max);
+            let whole: usize = batch_sizes(&plan).sum();
+            assert_eq!(plan.bytes, whole, "from {from}: no batch is cut");
+            let found = offsets(&log, from, bytes_max, 16_000);
+            let end = from + i64::try_from(found.len()).unwrap();
+            assert_eq!(found, (from..end).collect::<Vec<_>>());
+            if end < 16_000 {
+                assert_eq!(plan.bytes_there, bytes_max, "who waits for so much has it");
+                assert!(plan.bytes + (8 << 10) > bytes_max, "at most an index interval is left out");
+            }
+            // Another reader far away in between.
+            assert_eq!(offsets(&log, 16_000 - from / 2 * 2 - 2, 100, 16_000)[0], 16_000 - from / 2 * 2 - 2);
+            (from, reads) = (end, reads + 1);
+        }
+        assert!(reads > 1);
+    }
 }
 
 #[test]

@@ -22,6 +22,7 @@ use highwater_core::time::Timestamp;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 const MAGIC: &[u8; 8] = b"HWINDEX1";
 pub(super) const HEADER_BYTES: usize = 64;
@@ -237,6 +238,8 @@ pub(super) struct Index {
     span: Span,
     max_timestamp: Timestamp,
     epoch: LeaderEpoch,
+    /// The saved entry that was found last: who reads on begins there. A hint, checked before it is believed.
+    found: AtomicUsize,
 }
 
 impl Index {
@@ -262,6 +265,7 @@ impl Index {
             span: Span { from: 0, crc: seed },
             max_timestamp: Timestamp::NONE,
             epoch: LeaderEpoch::NONE,
+            found: AtomicUsize::new(0),
         }
     }
 
@@ -473,6 +477,11 @@ impl Index {
         (position, self.entry(next).map(|until| SpanCheck::new(self.seed, from, &until)))
     }
 
+    /// The last batch boundary at or below `position` that the index knows; 0 if none.
+    pub(super) fn boundary_at_or_below(&self, position: u64) -> u64 {
+        self.last_before(|e| u64::from(e.position) <= position).1
+    }
+
     /// The check of the last span that is complete, for whoever goes on from its end.
     pub(super) fn last_span(&self) -> Option<SpanCheck> {
         let last = self.len().checked_sub(1)?;
@@ -499,6 +508,9 @@ impl Index {
         if in_memory > 0 {
             return (self.saved + in_memory, u64::from(self.unsaved[in_memory - 1].position));
         }
+        if let Some(found) = self.last_before_near(self.found.load(Relaxed), &is_before) {
+            return found;
+        }
         let (mut low, mut high, mut position) = (0, self.saved, 0);
         while high - low > READ_MAX {
             let middle = low + (high - low) / 2;
@@ -519,9 +531,36 @@ impl Index {
         let before = |bytes: &[u8; ENTRY_BYTES]| IndexEntry::decode(bytes, self.seed).filter(&is_before);
         let count = entries.partition_point(|bytes| before(bytes).is_some());
         match count.checked_sub(1).and_then(|last| before(&entries[last])) {
-            Some(last) => (low + count, u64::from(last.position)),
+            Some(last) => {
+                self.found.store(low + count - 1, Relaxed);
+                (low + count, u64::from(last.position))
+            }
             None => (low, position),
         }
+    }
+
+    /// [`Index::last_before`] in one read, if the entries from `first` on show where it is.
+    fn last_before_near(
+        &self,
+        first: usize,
+        is_before: impl Fn(&IndexEntry) -> bool,
+    ) -> Option<(usize, u64)> {
+        let len = self.saved.checked_sub(first)?.min(READ_MAX);
+        let mut bytes = [0; READ_MAX * ENTRY_BYTES];
+        let bytes = &mut bytes[..len * ENTRY_BYTES];
+        self.read_saved(first, bytes).ok()?;
+        let mut last = None;
+        for (i, bytes) in bytes.as_chunks::<ENTRY_BYTES>().0.iter().enumerate() {
+            let entry = IndexEntry::decode(bytes, self.seed)?;
+            if !is_before(&entry) {
+                let (number, position) = last?;
+                self.found.store(number, Relaxed);
+                return Some((number + 1, position));
+            }
+            last = Some((first + i, u64::from(entry.position)));
+        }
+        // All that is read lies before: so does the end, if this is it.
+        last.filter(|_| first + len == self.saved).map(|(number, position)| (number + 1, position))
     }
 
     fn read_saved(&self, first: usize, bytes: &mut [u8]) -> io::Result<()> {

@@ -10,14 +10,20 @@ use highwater_core::batch::{BatchHeader, records};
 use highwater_core::ids::{LeaderEpoch, Offset};
 use highwater_core::time::Timestamp;
 
+/// Smaller answers are cut anywhere: looking for a boundary costs more than it spares.
+const CUT_BYTES_MIN: usize = 64 << 10;
+
 /// Which bytes answer a fetch.
 #[derive(Clone, Debug, Default)]
 pub struct ReadPlan {
-    /// Whole batches, the first of which holds the offset asked for; cut at the size asked for, as in Kafka,
-    /// maybe inside the last batch.
+    /// Whole batches, the first of which holds the offset asked for; cut at the size asked for, as in Kafka
+    /// maybe inside the last batch, but at a batch boundary near it where the index knows one: what is cut off a
+    /// batch would be sent again.
     pub regions: Vec<FileRegion>,
     /// The sum of the regions' lengths.
     pub bytes: usize,
+    /// What was there to be sent within the size asked for, with what was cut off.
+    pub bytes_there: usize,
     /// The base offset of the first batch, if there is one.
     pub first_offset: Option<Offset>,
 }
@@ -78,7 +84,7 @@ impl Log {
                     None => continue,
                 },
             };
-            if plan.bytes >= bytes_max {
+            if plan.bytes_there >= bytes_max {
                 break;
             }
             self.extend(&mut plan, segment, i, position, until, bytes_max)?;
@@ -102,7 +108,17 @@ impl Log {
             self.place(segment, number, until)?.map_or(segment.size, |batch| batch.position)
         };
         let room = bytes_max.saturating_sub(plan.bytes);
-        let len = usize::try_from(end.saturating_sub(from)).unwrap_or(usize::MAX).min(room);
+        let there = usize::try_from(end.saturating_sub(from)).unwrap_or(usize::MAX);
+        let mut len = there.min(room);
+        plan.bytes_there += len;
+        if room < there && bytes_max >= CUT_BYTES_MIN {
+            let boundary = segment.index.boundary_at_or_below(from + room as u64);
+            let whole = usize::try_from(boundary.saturating_sub(from)).unwrap_or(room);
+            // A first batch that is larger than the limit is the caller's to judge.
+            if whole > 0 || plan.bytes > 0 {
+                len = whole;
+            }
+        }
         if len > 0 {
             plan.regions.push(FileRegion { file: segment.file.clone(), from, len });
             plan.bytes += len;
@@ -234,6 +250,7 @@ fn grow_first(plan: &mut ReadPlan, first_bytes: usize, is_first_whole: bool) -> 
     region.len = first_bytes;
     plan.regions.truncate(1);
     plan.bytes = first_bytes;
+    plan.bytes_there = first_bytes;
     true
 }
 

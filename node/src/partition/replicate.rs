@@ -184,7 +184,7 @@ impl Partition {
 impl Served {
     /// Nothing but an answer.
     pub const fn refused(outcome: FetchOutcome) -> Self {
-        let plan = ReadPlan { regions: Vec::new(), bytes: 0, first_offset: None };
+        let plan = ReadPlan { regions: Vec::new(), bytes: 0, bytes_there: 0, first_offset: None };
         Self { outcome, plan, is_cut: false, watch: None }
     }
 }

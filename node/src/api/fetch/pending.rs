@@ -161,7 +161,8 @@ impl Pending {
         for (slot, wanted) in work {
             let outcome = self.read_one(slot, &wanted, &mut budget, watches);
             let is_urgent = outcome.as_ref().map_or(true, is_urgent);
-            let bytes = outcome.as_ref().map_or(0, |fetched| fetched.plan.bytes);
+            // A consumer that waits for as much as it takes at once has that, though a part of a batch is left out.
+            let bytes = outcome.as_ref().map_or(0, |fetched| fetched.plan.bytes_there);
             inner.wait.read(slot, bytes);
             if is_urgent {
                 inner.wait.hurry();
