@@ -3,6 +3,7 @@
 use super::consumer::Reader;
 use super::contact::{Contact, REQUEST_TIMEOUT};
 use super::env::{Env, node_of};
+use super::groups::CommitId;
 use super::message::{Request, Response};
 use super::network::Place;
 use super::queue::{MILLI, Time};
@@ -50,7 +51,7 @@ enum Phase {
 struct Commit {
     request: u64,
     since: Time,
-    generation: i32,
+    id: CommitId,
     offsets: Vec<(i32, i64)>,
     /// A later generation was known to somebody when it left.
     is_stale: bool,
@@ -168,6 +169,12 @@ impl Member {
         self.reader.clear();
         self.assigned.clear();
         self.contact.refresh(env);
+    }
+
+    /// Tells what this member did, in the run's story.
+    fn tell(&self, env: &mut Env, what: std::fmt::Arguments<'_>) {
+        let who = format_args!("client {}", self.contact.place);
+        env.trace.tell(env.now, who, format_args!("{} {what}", self.group));
     }
 
     fn coordinator(&self) -> Option<(Place, PartitionIndex)> {
@@ -307,8 +314,9 @@ impl Member {
     fn commit(&mut self, env: &mut Env) {
         let offsets = self.offsets();
         if !offsets.is_empty() {
-            env.truth.groups.sent(&self.group, &offsets);
-            self.commit_of(env, self.generation, offsets);
+            let id = env.truth.groups.next_commit(self.generation);
+            env.truth.groups.sent(&self.group, id, &offsets);
+            self.commit_of(env, id, offsets);
         }
     }
 
@@ -319,11 +327,13 @@ impl Member {
             && self.commit.is_none()
             && self.contact.rng.happens(400)
         {
-            self.commit_of(env, generation, offsets);
+            let id = env.truth.groups.next_commit(generation);
+            self.commit_of(env, id, offsets);
         }
     }
 
-    fn commit_of(&mut self, env: &mut Env, generation: i32, offsets: Vec<(i32, i64)>) {
+    fn commit_of(&mut self, env: &mut Env, id: CommitId, offsets: Vec<(i32, i64)>) {
+        let generation = id.generation;
         let partitions = offsets.iter().map(|(index, offset)| wire::OffsetCommitRequestPartition {
             partition_index: *index,
             committed_offset: *offset,
@@ -344,9 +354,10 @@ impl Member {
         let Some(request) = self.ask(env, GroupRequest::OffsetCommit(9, request)) else {
             return self.contact.refresh(env);
         };
+        self.tell(env, format_args!("commits {offsets:?} in generation {generation}, request {request}"));
         let is_stale = env.truth.groups.newest_generation(&self.group) > generation;
         let since = env.now;
-        self.commit = Some(Commit { request, since, generation, offsets, is_stale });
+        self.commit = Some(Commit { request, since, id, offsets, is_stale });
     }
 
     pub(crate) fn answered(&mut self, env: &mut Env, id: u64, response: Response) {
@@ -385,11 +396,12 @@ impl Member {
                 let Some(commit) = self.commit.take_if(|commit| commit.request == id) else { return };
                 let first = answer.topics.first().and_then(|topic| topic.partitions.first());
                 let code = first.map_or(ErrorCode::None, |partition| partition.error_code);
-                let is_current = commit.generation == self.generation;
+                let is_current = commit.id.generation == self.generation;
+                self.tell(env, format_args!("is told {code:?} of the commit of request {id}"));
                 if code == ErrorCode::None {
                     env.totals.commits += 1;
-                    let Commit { generation, offsets, is_stale, .. } = commit;
-                    let verdict = env.truth.groups.acked(&self.group, generation, &offsets, is_stale);
+                    let Commit { id, offsets, is_stale, .. } = commit;
+                    let verdict = env.truth.groups.acked(&self.group, id, &offsets, is_stale);
                     env.truth.judge_pair(verdict);
                 }
                 self.heard(env, if is_current { code } else { ErrorCode::None });
@@ -423,11 +435,7 @@ impl Member {
         }
         self.assigned = synced.assignment.iter().map(|partition| i32::from(*partition)).collect();
         env.totals.generations += 1;
-        env.trace.tell(
-            env.now,
-            format_args!("client {}", self.contact.place),
-            format_args!("{} generation {}: owns {:?}", self.group, self.generation, self.assigned),
-        );
+        self.tell(env, format_args!("generation {}: owns {:?}", self.generation, self.assigned));
         let verdict = env.truth.groups.owns(&self.group, self.generation, &self.member_id, &self.assigned);
         env.truth.judge("O22", verdict);
         self.commit_leftover(env);
@@ -449,6 +457,7 @@ impl Member {
         }
         let partitions = fetched.topics.iter().flat_map(|topic| &topic.partitions);
         let read: Vec<_> = partitions.map(|p| (p.partition_index, p.committed_offset)).collect();
+        self.tell(env, format_args!("is told of commits {read:?}"));
         let verdict = env.truth.groups.read(id, &self.group, &read);
         env.truth.judge("O20", verdict);
         for (index, offset) in read {
