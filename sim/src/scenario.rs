@@ -20,7 +20,7 @@ pub enum Tier {
     Direct,
 }
 
-/// What an operator does to the shape of a cluster of whole nodes while it runs.
+/// What an operator does to the shape of a cluster while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reshape {
@@ -28,11 +28,11 @@ pub enum Reshape {
     Replicas,
     /// Preferred leaders are elected.
     Leaders,
-    /// Replicas are elected that may lack records, of a topic that nobody needs.
+    /// Replicas are elected that may lack records, of a topic that nobody needs. Whole nodes only.
     Unclean,
     /// Voters are removed and added again.
     Voters,
-    /// Whoever lost its disk is made a voter again.
+    /// Whoever lost its disk is made a voter again. Whole nodes only.
     LostVoters,
 }
 
@@ -64,7 +64,7 @@ pub struct Scenario {
     pub seconds: u64,
     /// What clients do.
     pub workload: Workload,
-    /// What an operator does to the cluster's shape meanwhile. Whole nodes only.
+    /// What an operator does to the cluster's shape meanwhile. Clusters only.
     pub reshape: Vec<Reshape>,
     /// How the network behaves all the time; drawn if it is not said.
     pub network: Option<NetworkFaults>,
@@ -94,6 +94,8 @@ pub struct Workload {
     pub churn_permille: u32,
     /// Of a thousand, so many make it move a partition's leader away and back at once.
     pub leader_moves_permille: u32,
+    /// Of a thousand, so many add a partition to the topic that producers write to. The direct driver only.
+    pub partitions_permille: u32,
 }
 
 impl Default for Workload {
@@ -107,6 +109,7 @@ impl Default for Workload {
             members: 2,
             churn_permille: 50,
             leader_moves_permille: 0,
+            partitions_permille: 0,
         }
     }
 }
@@ -215,8 +218,12 @@ impl Scenario {
         if is_direct && faults.clone().any(|planned| planned.fault.needs_whole_nodes()) {
             return wrong("tier: direct has no empty disk");
         }
-        if !self.reshape.is_empty() && (is_direct || self.nodes < 3) {
-            return wrong("reshape: whole nodes only, three or more");
+        if !self.reshape.is_empty() && self.nodes < 3 {
+            return wrong("reshape: three nodes or more");
+        }
+        let whole_only = [Reshape::Unclean, Reshape::LostVoters];
+        if is_direct && self.reshape.iter().any(|kind| whole_only.contains(kind)) {
+            return wrong("reshape: unclean and lost-voters take whole nodes");
         }
         match faults.clone().find(|planned| names_a_stranger(planned)) {
             Some(PlannedFault { fault, .. }) => Err(ScenarioError(format!("no such node: {fault:?}"))),
@@ -249,7 +256,8 @@ mod tests {
             "removed = 'Nothing'",
             "colour = 'red'",
             "[[faults]]\nat_ms = 1\nkind = 'kill'\nnode = 4",
-            "tier = ['direct']\nreshape = ['voters']",
+            "tier = ['direct']\nreshape = ['lost-voters']",
+            "nodes = 2\nreplication_factor = 2\nreshape = ['voters']",
         ] {
             assert!(Scenario::parse(text).is_err(), "{text}");
         }

@@ -106,6 +106,8 @@ fn every_scenario_of_the_direct_tier_holds() {
         scenario.removed = None; // `bank.rs` removes it
         let outcome = of_seed(&scenario, scenario.seed);
         assert_eq!(outcome.verdict, Verdict::Ok, "{}: {:?}", file.display(), outcome.violation);
+        let is_reshaped = !scenario.reshape.is_empty() || scenario.workload.partitions_permille > 0;
+        assert!(!is_reshaped || outcome.totals.reshaped > 2, "{}: nothing changed", file.display());
     }
     assert!(count > 5, "the scenarios are where they should be");
 }

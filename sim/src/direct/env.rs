@@ -107,6 +107,8 @@ pub struct Totals {
     pub generations: u64,
     /// Administrative requests that succeeded.
     pub admin: u64,
+    /// Those of them that changed the cluster's shape.
+    pub reshaped: u64,
     /// Elections of partition leaders that were seen.
     pub elections: u64,
     /// Crashes and power cuts.

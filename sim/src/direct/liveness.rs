@@ -52,6 +52,9 @@ fn is_well(world: &World) -> Result<(), Complaint> {
 fn partitions_are_led(world: &World) -> Result<(), Complaint> {
     for (id, known) in &world.env.truth.partitions {
         let Some(state) = &known.state else { continue };
+        if state.is_reassigned() {
+            return Err(("L5", format!("{} is still being moved: {state:?}", known.name)));
+        }
         let leaders = world.nodes.iter().filter(|node| {
             node.cells.get(id).is_some_and(|cell| cell.replica.leader_epoch() == Some(state.leader_epoch))
         });

@@ -82,6 +82,10 @@ pub(crate) enum AdminRequest {
     AlterConfigs(wire::IncrementalAlterConfigsRequest),
     Reassign(wire::AlterPartitionReassignmentsRequest),
     ElectLeaders(wire::ElectLeadersRequest),
+    /// Takes a node's vote in the quorum of the metadata log away (KIP-853).
+    RemoveVoter(BrokerId),
+    /// Gives it one.
+    AddVoter(BrokerId),
 }
 
 /// What they are told.

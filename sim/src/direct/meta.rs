@@ -12,17 +12,19 @@ use super::store::SimLog;
 use bytes::{Bytes, BytesMut};
 use highwater_core::batch::{self, Builder, Codec};
 use highwater_core::error_code::ErrorCode;
-use highwater_core::ids::{BrokerId, DirectoryId, Offset, PartitionIndex, TopicId, TopicPartition};
+use highwater_core::ids::{BrokerId, DirectoryId, Offset, PartitionIndex, Token, TopicId, TopicPartition};
 use highwater_core::machine::{Machine, Outbox};
 use highwater_core::metadata::peer::{BrokerReply, BrokerReplyBody};
 use highwater_core::metadata::{Controller, MetadataImage, Record};
 use highwater_core::quorum::{
     ControlRecord, Effect, Input, LogBatch, Message as QuorumMessage, Quorum, QuorumConfig, Recovered,
-    ReplicaKey, Role, SnapshotId, VoteRecord, Voter, VoterHistory, VoterSet, control_records,
+    ReplicaKey, Role, SnapshotId, VoteRecord, Voter, VoterChangeError, VoterHistory, VoterSet,
+    control_records,
 };
 use highwater_core::time::Instant;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The metadata log, as the oracles know it.
 pub(crate) const METADATA: TopicPartition =
@@ -33,6 +35,9 @@ const SNAPSHOT_INTERVAL: i64 = 60;
 
 /// The most bytes in an answer to a fetch, and in a piece of a snapshot: small, so that both come in several.
 const FETCH_BYTES_MAX: usize = 2_000;
+
+/// How long a new voter may take to catch up: less than an operator waits.
+const VOTER_WAIT: Duration = Duration::from_millis(1500);
 
 /// What a node's disk keeps of the metadata.
 #[derive(Clone, Debug)]
@@ -139,6 +144,8 @@ pub(crate) struct Meta {
     vote_stored_at: Time,
     cuts: u32,
     applied: VecDeque<Applied>,
+    /// Who waits for a change of voters.
+    voter_changes: BTreeMap<Token, Place>,
 }
 
 impl Meta {
@@ -164,6 +171,7 @@ impl Meta {
             vote_stored_at: 0,
             cuts: 0,
             applied: VecDeque::from([Applied { image, records: Vec::new(), is_whole: true }]),
+            voter_changes: BTreeMap::new(),
         };
         meta.arm(env, here);
         meta
@@ -243,6 +251,27 @@ impl Meta {
         self.input(env, here, Input::Propose(builder.build()));
     }
 
+    /// An operator's change of voters; answered once it is committed, or will not be.
+    pub(crate) fn change_voters(
+        &mut self,
+        env: &mut Env,
+        here: Here,
+        (client, id): (Place, u64),
+        voter: BrokerId,
+        is_added: bool,
+    ) {
+        let token = Token(id);
+        let directory_id = super::node::directory_of(super::env::node_of(voter));
+        self.voter_changes.insert(token, client);
+        let input = if is_added {
+            let voter_to_be = Voter { directory_id, endpoints: Vec::new() };
+            Input::AddVoter { token, id: voter, voter: voter_to_be, wait: VOTER_WAIT }
+        } else {
+            Input::RemoveVoter { token, voter: ReplicaKey { id: voter, directory_id } }
+        };
+        self.input(env, here, input);
+    }
+
     fn run(&mut self, env: &mut Env, here: Here) {
         loop {
             self.queue.extend(self.outbox.drain());
@@ -318,7 +347,12 @@ impl Meta {
                 env.queue.push(at, Event::Node { node: here.node as u16, life: here.life, due });
             }
             Effect::Committed { through } => self.committed(env, here, through),
-            Effect::VoterChange { .. } => {}
+            Effect::VoterChange { token, result } => {
+                if let Some(client) = self.voter_changes.remove(&token) {
+                    let body = Response::Admin(voters_code(result));
+                    env.send(here.node as Place, client, Message::Response { id: token.0, body });
+                }
+            }
             Effect::Log(event) => {
                 if env.trace.is_recording() {
                     env.trace.tell(
@@ -346,6 +380,11 @@ impl Meta {
         match effect {
             Effect::Append(batch) => {
                 let header = batch.header;
+                if let Some(controller) = self.controller.as_mut().filter(|_| header.attributes.is_control())
+                {
+                    // the quorum's own records take offsets between those of the controller
+                    controller.passed(header.next_offset().0 - header.base_offset.0);
+                }
                 let chain = self.disk.log.append(batch);
                 env.truth.placed(METADATA, &header, chain);
             }
@@ -480,6 +519,17 @@ impl Meta {
     /// Whether this replica leads the quorum at present.
     pub(crate) const fn leads(&self) -> bool {
         matches!(self.quorum.role(), Role::Leader(_))
+    }
+}
+
+/// What an operator is told of a change of voters.
+const fn voters_code(result: Result<(), VoterChangeError>) -> ErrorCode {
+    match result {
+        Ok(()) => ErrorCode::None,
+        Err(VoterChangeError::NotLeader) => ErrorCode::NotController,
+        Err(VoterChangeError::Busy | VoterChangeError::NotCaughtUp) => ErrorCode::ReassignmentInProgress,
+        Err(VoterChangeError::Duplicate) => ErrorCode::DuplicateVoter,
+        Err(VoterChangeError::Unknown | VoterChangeError::LastVoter) => ErrorCode::VoterNotFound,
     }
 }
 

@@ -32,6 +32,7 @@ mod operator;
 mod producer;
 mod queue;
 mod replication;
+mod reshape;
 mod run;
 mod shrink;
 mod store;

@@ -423,6 +423,14 @@ impl Node {
         let Some(controller) = life.meta.controller() else {
             return self.respond(env, who, Response::Admin(ErrorCode::NotController));
         };
+        let change = match *request {
+            AdminRequest::RemoveVoter(voter) => Some((voter, false)),
+            AdminRequest::AddVoter(voter) => Some((voter, true)),
+            _ => None,
+        };
+        if let Some((voter, is_added)) = change {
+            return life.meta.change_voters(env, here, who, voter, is_added);
+        }
         let (records, code) = plan(controller, context, env, request);
         let then = Then::Client { client: who.0, id: who.1, code };
         life.meta.submit(env, here, records, then);
@@ -478,6 +486,7 @@ impl Node {
                 cell.input(env, here, Input::Delete);
             }
             self.disk.logs.remove(&id);
+            self.disk.high_watermarks.remove(&id);
             return;
         }
         if !self.cells.contains_key(&id) {
@@ -511,6 +520,7 @@ impl Node {
             }
         }
         self.disk.logs.retain(|partition, _| partition.topic_id != id);
+        self.disk.high_watermarks.retain(|partition, _| partition.topic_id != id);
     }
 
     fn reconfigure(&mut self, env: &mut Env, here: Here, image: &MetadataImage) {
@@ -566,11 +576,15 @@ fn plan(
         }
         AdminRequest::Reassign(request) => {
             let plan = controller.plan_alter_reassignments(context, request);
-            (plan.records, plan.response.error_code)
+            let first = plan.response.responses.first().and_then(|topic| topic.partitions.first());
+            (plan.records, first.map_or(plan.response.error_code, |partition| partition.error_code))
         }
         AdminRequest::ElectLeaders(request) => {
             let plan = controller.plan_elect_leaders(context, request);
             (plan.records, plan.response.error_code)
+        }
+        AdminRequest::RemoveVoter(_) | AdminRequest::AddVoter(_) => {
+            unreachable!("voters are the quorum's, not the controller's")
         }
     }
 }

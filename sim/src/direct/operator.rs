@@ -6,6 +6,7 @@ use super::env::Env;
 use super::message::{AdminRequest, Request, Response};
 use super::network::Place;
 use super::queue::{MILLI, Time};
+use super::reshape::Reshaper;
 use super::run::TOPIC;
 use highwater_core::error_code::ErrorCode;
 use highwater_core::ids::{BrokerId, PartitionIndex};
@@ -24,6 +25,9 @@ pub(crate) struct Operator {
     /// What is still to be done first, in order.
     setup: Vec<AdminRequest>,
     waiting: Option<(u64, Time)>,
+    /// What was asked for last, if it changes the cluster's shape.
+    reshaping: Option<AdminRequest>,
+    reshaper: Reshaper,
     /// Whom to ask next.
     controller: Place,
     /// Of a thousand looks at the clock, so many lead to a request of its own.
@@ -79,11 +83,11 @@ fn set(topic: &str, name: &str, value: &str) -> AdminRequest {
     })
 }
 
-/// A request to put a partition's replicas in this order, the preferred leader first.
-fn reorder(topic: &str, index: PartitionIndex, replicas: &[BrokerId]) -> AdminRequest {
+/// A request to put a partition on these nodes, the preferred leader first, or back to where it was (KIP-455).
+pub(crate) fn reassign(topic: &str, index: PartitionIndex, replicas: Option<&[BrokerId]>) -> AdminRequest {
     let partition = wire::ReassignablePartition {
         partition_index: index.0,
-        replicas: Some(replicas.iter().map(|replica| replica.0).collect()),
+        replicas: replicas.map(|replicas| replicas.iter().map(|replica| replica.0).collect()),
     };
     let topic = wire::ReassignableTopic { name: topic.to_owned(), partitions: vec![partition] };
     AdminRequest::Reassign(wire::AlterPartitionReassignmentsRequest {
@@ -94,7 +98,7 @@ fn reorder(topic: &str, index: PartitionIndex, replicas: &[BrokerId]) -> AdminRe
 }
 
 /// A request to let a partition's first replica lead (KIP-460).
-fn elect_preferred(topic: &str, index: PartitionIndex) -> AdminRequest {
+pub(crate) fn elect_preferred(topic: &str, index: PartitionIndex) -> AdminRequest {
     let partition =
         wire::ElectLeadersRequestTopicPartitions { topic: topic.to_owned(), partitions: vec![index.0] };
     AdminRequest::ElectLeaders(wire::ElectLeadersRequest {
@@ -111,12 +115,15 @@ impl Operator {
         mut setup: Vec<AdminRequest>,
         churn_permille: u32,
         leader_moves_permille: u32,
+        reshaper: Reshaper,
     ) -> Self {
         setup.reverse();
         Self {
             contact,
             setup,
             waiting: None,
+            reshaping: None,
+            reshaper,
             controller: 0,
             churn_permille,
             leader_moves_permille,
@@ -137,7 +144,7 @@ impl Operator {
 
     /// Whether everything asked was answered.
     pub(crate) fn is_settled(&self) -> bool {
-        self.waiting.is_none() && self.setup.is_empty()
+        self.waiting.is_none() && self.setup.is_empty() && self.reshaper.is_done()
     }
 
     /// A connection broke; what was asked on it times out.
@@ -158,19 +165,36 @@ impl Operator {
     }
 
     fn begin(&mut self, env: &mut Env) {
+        self.reshaping = None;
         let request = match self.setup.last() {
             Some(first) => Some(first.clone()),
             None => {
                 if self.moves.is_empty() {
                     self.plan_move(env);
                 }
-                self.moves.pop().or_else(|| self.invent())
+                if self.moves.is_empty() {
+                    self.reshaping = self.plan_reshaping(env);
+                }
+                self.moves.pop().or_else(|| self.reshaping.clone()).or_else(|| self.invent())
             }
         };
         if let Some(request) = request {
             let id = self.contact.ask(env, self.controller, Request::Admin(Box::new(request)));
             self.waiting = Some((id, env.now));
         }
+    }
+
+    /// The next change of the cluster's shape, or the end of one that was begun.
+    fn plan_reshaping(&mut self, env: &mut Env) -> Option<AdminRequest> {
+        if self.is_stopping {
+            return self.reshaper.finish();
+        }
+        if self.reshaper.is_idle() {
+            return None;
+        }
+        self.contact.refresh(env);
+        let image = self.contact.image().cloned()?;
+        self.reshaper.plan(&mut self.contact.rng, &image)
     }
 
     /// Moves a leader of the producers' topic to another replica and back: two elections within a round trip or two, and
@@ -188,8 +212,8 @@ impl Operator {
         let replicas = state.replicas.clone();
         let mut turned = replicas.clone();
         turned.rotate_left(self.contact.rng.below(replicas.len() as u64) as usize);
-        let back = [elect_preferred(TOPIC, index), reorder(TOPIC, index, &replicas)];
-        let there = [elect_preferred(TOPIC, index), reorder(TOPIC, index, &turned)];
+        let back = [elect_preferred(TOPIC, index), reassign(TOPIC, index, Some(&replicas))];
+        let there = [elect_preferred(TOPIC, index), reassign(TOPIC, index, Some(&turned))];
         self.moves = back.into_iter().chain(there).collect();
     }
 
@@ -232,6 +256,13 @@ impl Operator {
             Response::Admin(code) => {
                 if self.waiting.take_if(|(asked, _)| *asked == id).is_none() {
                     return;
+                }
+                if let Some(request) = self.reshaping.take() {
+                    self.reshaper.answered(&request, code);
+                    env.totals.reshaped += u64::from(code == ErrorCode::None);
+                    if env.trace.is_recording() {
+                        env.trace.tell(env.now, "operator", format_args!("{code:?} for {request:?}"));
+                    }
                 }
                 match code {
                     ErrorCode::NotController | ErrorCode::RequestTimedOut => {

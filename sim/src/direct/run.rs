@@ -13,6 +13,7 @@ use super::node::{Node, directory_of};
 use super::operator::{Operator, create};
 use super::producer::{Kind, Producer};
 use super::queue::{MICRO, SECOND};
+use super::reshape::Reshaper;
 use super::trace::Trace;
 use super::truth::{Truth, Violation};
 use super::world::World;
@@ -223,8 +224,9 @@ fn clients(scenario: &Scenario, rng: &mut Rng) -> Vec<Client> {
         create(TOPIC, scenario.partitions, factor, &[]),
         create(OFFSETS_TOPIC, 1 + i32::from(workload.groups > 1), factor, &[]),
     ];
-    let operator =
-        Operator::new(contact(&clients), setup, workload.churn_permille, workload.leader_moves_permille);
+    let reshaper = Reshaper::new(scenario.reshape.clone(), workload.partitions_permille, nodes);
+    let (churn, moves) = (workload.churn_permille, workload.leader_moves_permille);
+    let operator = Operator::new(contact(&clients), setup, churn, moves, reshaper);
     clients.push(Client::Operator(operator));
     let topics = vec![TOPIC.to_owned()];
     let pace = workload.pace_us * MICRO;

@@ -11,6 +11,7 @@ use super::store::SimLog;
 use highwater_core::batch::StampedBatch;
 use highwater_core::ids::{BrokerId, Offset, TopicPartition};
 use highwater_core::metadata::{MetadataImage, PartitionState};
+use highwater_core::quorum::VoterSet;
 
 /// Numbers of faults from here downwards are the restarts of nodes that died of themselves.
 const RESTARTS: u32 = u32::MAX;
@@ -392,16 +393,19 @@ impl World {
         let broker = super::env::broker_of(node);
         let Some(meta) = self.nodes[node].meta() else { return };
         if self.env.truth.is_checking && is_first {
-            let voters = meta.quorum.voters_at(through);
             let holds = |id: BrokerId| {
                 let disk = self.nodes.get(node_of(id)).map(Node::meta_disk);
                 disk.is_some_and(|disk| disk.log().flushed() >= through)
             };
-            let holding = voters.iter().filter(|(id, _)| holds(*id)).count();
-            if holding < voters.majority() {
+            // a set of voters counts from its append on, for what lies before it, too; one that the same step has
+            // appended behind the commit does not count yet
+            let sets = [meta.quorum.voters_at(through), meta.quorum.voters()];
+            let holding = |set: &VoterSet| set.iter().filter(|(id, _)| holds(*id)).count();
+            if sets.iter().all(|set| holding(set) < set.majority()) {
+                let counts = sets.map(|set| format!("{} of {} disks", holding(set), set.len()));
                 let what = format!(
-                    "metadata before {through} are committed by node {broker} with {holding} of {} disks",
-                    voters.len()
+                    "metadata before {through} are committed by node {broker} with {}, or {} of its last voters",
+                    counts[0], counts[1]
                 );
                 self.env.truth.complain("O39", what);
             }
