@@ -81,7 +81,10 @@ const SILENT: &[Reason] = &[
         &[Guard::QuorumDirectoryId, Guard::RegistrationNotDuplicate],
     ),
     ("of three voters, one vote beside the own is a majority", &[Guard::QuorumMajority]),
-    ("voters do not change", &[Guard::QuorumVoterChangeAlone, Guard::QuorumVoterChangeOwnEpoch]),
+    (
+        "voters change only where a scenario reshapes them",
+        &[Guard::QuorumVoterChangeAlone, Guard::QuorumVoterChangeOwnEpoch],
+    ),
 ];
 
 /// Why a guard need not reject here; none if it has to.
