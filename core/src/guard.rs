@@ -226,6 +226,12 @@ guards! {
     IsrMemberActive,
     /// A member of an ISR is alive in the life in which it caught up (PR-07, KIP-903).
     IsrMemberEpoch,
+    /// No broker whose log of the partition failed joins its ISR (design rule 11).
+    IsrMemberHealthy,
+    /// Nor is it elected (design rule 11).
+    FailedReplicaLeadsNothing,
+    /// A replica that may be the last complete one is not taken for one that was made anew.
+    MendedOutsideIsr,
     /// A leader is elected that may lack records only where that is allowed.
     ElectionClean,
     // -- registration

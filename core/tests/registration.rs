@@ -111,6 +111,30 @@ fn wish(partition: i32, partition_epoch: i32) -> AlterPartition {
     }
 }
 
+fn log_of(partition: i32) -> TopicPartition {
+    TopicPartition { topic_id: TopicId([7; 16]), partition: PartitionIndex(partition) }
+}
+
+fn health(partition: i32, is_failed: bool) -> Input {
+    Input::Health(ReplicaHealth { partition: log_of(partition), is_failed })
+}
+
+/// What was said of logs: partition and whether it failed, by request.
+fn told(effects: &[Effect]) -> Vec<Vec<(i32, bool)>> {
+    let items = |request: BrokerRequest| match request.body {
+        BrokerRequestBody::ReplicaHealth { items, .. } => {
+            Some(items.iter().map(|item| (item.partition.partition.0, item.is_failed)).collect())
+        }
+        _ => None,
+    };
+    sent(effects).into_iter().filter_map(items).collect()
+}
+
+fn health_request(effects: &[Effect]) -> BrokerRequest {
+    let is_it = |request: &BrokerRequest| matches!(request.body, BrokerRequestBody::ReplicaHealth { .. });
+    sent(effects).into_iter().find(is_it).expect("it is said")
+}
+
 fn wishes(effects: &[Effect]) -> Vec<Vec<AlterPartition>> {
     let items = |request: BrokerRequest| match request.body {
         BrokerRequestBody::AlterPartitions { items, .. } => Some(items),
@@ -261,6 +285,7 @@ enum Step {
     Controller(Option<i32>),
     Alter(i32, i32),
     Ids,
+    Health(i32, bool),
     Applied(i64),
     Shutdown,
     /// The answer of this kind to one of the last requests.
@@ -273,6 +298,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => prop_oneof![Just(None), (1i32..4).prop_map(Some)].prop_map(Step::Controller),
         2 => (0i32..5, 0i32..9).prop_map(|(p, e)| Step::Alter(p, e)),
         1 => Just(Step::Ids),
+        2 => (0i32..3, any::<bool>()).prop_map(|(p, is_failed)| Step::Health(p, is_failed)),
         1 => (0i64..60).prop_map(Step::Applied),
         8 => (0usize..6, 0u8..8).prop_map(|(n, kind)| Step::Reply(n, kind)),
         1 => Just(Step::Shutdown),
@@ -292,6 +318,7 @@ proptest! {
                 Step::Pass(ms) => broker.passes(ms),
                 Step::Controller(id) => broker.hears(Input::Controller(id.map(BrokerId))),
                 Step::Alter(p, e) => broker.hears(Input::Alter(wish(p, e))),
+                Step::Health(p, is_failed) => broker.hears(health(p, is_failed)),
                 Step::Ids => broker.hears(Input::WantProducerIds),
                 Step::Applied(offset) => broker.hears(Input::Applied(Offset(offset))),
                 Step::Shutdown => broker.hears(Input::Shutdown),
@@ -309,6 +336,7 @@ proptest! {
                         (_, BrokerRequestBody::AlterPartitions { items, .. }) => {
                             BrokerReplyBody::PartitionsAltered(items.iter().map(done).collect())
                         }
+                        (_, BrokerRequestBody::ReplicaHealth { .. }) => BrokerReplyBody::ReplicaHealthNoted,
                         (_, BrokerRequestBody::AllocateProducerIds { .. }) => {
                             BrokerReplyBody::ProducerIds { first: ProducerId(1), len: 1 }
                         }
@@ -337,4 +365,69 @@ proptest! {
             requests.extend(sent(&effects));
         }
     }
+}
+
+#[test]
+fn a_failed_log_is_told_until_the_controller_confirms_it() {
+    let mut broker = Broker::active();
+    let first = broker.hears(health(0, true));
+    assert_eq!(told(&first), [[(0, true)]], "at once");
+    assert!(told(&broker.hears(health(0, true))).is_empty(), "once");
+    assert!(told(&broker.hears(health(1, true))).is_empty(), "one request at a time");
+    let again = broker.passes(1100);
+    assert_eq!(told(&again), [[(0, true), (1, true)]], "no answer came");
+    // The answer to the first comes late.
+    assert!(told(&broker.answer(&health_request(&first), BrokerReplyBody::ReplicaHealthNoted)).is_empty());
+    let elsewhere = broker.hears(Input::Controller(Some(OTHER)));
+    assert_eq!(told(&elsewhere), [[(0, true), (1, true)]], "another controller has not heard it");
+    broker.answer(&health_request(&elsewhere), BrokerReplyBody::NotController);
+    let paused = broker.passes(200);
+    assert_eq!(told(&paused), [[(0, true), (1, true)]]);
+    broker.answer(&health_request(&paused), BrokerReplyBody::ReplicaHealthNoted);
+    assert!(told(&broker.passes(5000)).is_empty());
+    assert!(
+        told(&broker.hears(Input::Controller(Some(CONTROLLER)))).is_empty(),
+        "what is noted is committed"
+    );
+}
+
+#[test]
+fn news_of_a_log_while_older_news_of_it_is_out_are_told_too() {
+    let mut broker = Broker::active();
+    let failed = broker.hears(health(0, true));
+    assert!(told(&broker.hears(health(0, false))).is_empty());
+    let mended = broker.answer(&health_request(&failed), BrokerReplyBody::ReplicaHealthNoted);
+    assert_eq!(told(&mended), [[(0, false)]]);
+    broker.answer(&health_request(&mended), BrokerReplyBody::ReplicaHealthNoted);
+    assert!(told(&broker.passes(5000)).is_empty());
+    assert_eq!(told(&broker.hears(health(0, true))), [[(0, true)]], "it may fail again");
+    broker.hears(Input::Removed(log_of(0)));
+    assert!(told(&broker.passes(5000)).is_empty(), "what is gone is nobody's concern");
+}
+
+#[test]
+fn under_another_registration_failed_logs_are_told_before_the_broker_can_be_let_in() {
+    let mut broker = Broker::active();
+    for (log, is_failed) in [(0, true), (1, true), (1, false)] {
+        let effects = broker.hears(health(log, is_failed));
+        broker.answer(&health_request(&effects), BrokerReplyBody::ReplicaHealthNoted);
+    }
+    let beat = sent(&broker.passes(300));
+    let stale = BrokerReplyBody::Refused(BrokerRefusal::StaleBrokerEpoch);
+    broker.answer(beat.last().expect("it lives"), stale);
+    broker.hears(Input::Applied(Offset(20)));
+    let register = sent(&broker.passes(200)).into_iter().find(is_register).expect("it registers again");
+    let effects = broker.answer(&register, registered(9));
+    assert_eq!(told(&effects), [[(0, true)]], "1 is as any other replica");
+    let is_health = |request: &BrokerRequest| matches!(request.body, BrokerRequestBody::ReplicaHealth { .. });
+    assert!(is_health(&sent(&effects)[0]), "before the heartbeat: {effects:?}");
+    assert_eq!(heartbeats(&effects).len(), 1);
+}
+
+#[test]
+fn a_log_that_failed_before_the_broker_was_registered_is_told_then() {
+    let mut broker = Broker::new();
+    let register = sent(&broker.hears(Input::Controller(Some(CONTROLLER))));
+    assert!(told(&broker.hears(health(0, true))).is_empty());
+    assert_eq!(told(&broker.answer(&register[0], registered(5))), [[(0, true)]]);
 }

@@ -23,6 +23,7 @@ impl MetadataImage {
         if self.next_producer_id() != before.next_producer_id() {
             records.push(Record::ProducerIds { next: self.next_producer_id() });
         }
+        records.extend(self.failures.changes_since(&before.failures));
         records
     }
 
@@ -101,8 +102,56 @@ fn topic_changes(now: &Topic, before: Option<&Topic>, records: &mut Vec<Record>)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::BrokerEpoch;
     use crate::ids::{BrokerId, ProducerId, TopicId};
-    use crate::metadata::{PartitionState, QuotaEntity};
+    use crate::metadata::{BrokerRegistration, BrokerState, PartitionState, QuotaEntity};
+
+    fn registration(epoch: i64) -> BrokerRegistration {
+        BrokerRegistration {
+            incarnation: [0; 16],
+            epoch: BrokerEpoch(epoch),
+            endpoints: Vec::new(),
+            rack: None,
+            state: BrokerState::Active,
+            directory_id: [0; 16],
+            features: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_failure_is_one_of_a_brokers_life_and_of_a_replica() {
+        let (id, one, two) = (TopicId([1; 16]), BrokerId(1), BrokerId(2));
+        let state = PartitionState::new(vec![one, two], vec![two]);
+        let failed = |epoch| Record::ReplicaHealth {
+            partition: at(id, 0),
+            broker: one,
+            epoch: BrokerEpoch(epoch),
+            is_failed: true,
+        };
+        let image = MetadataImage::default().replayed(&[
+            Record::RegisterBroker { id: one, registration: registration(5) },
+            Record::Topic { id, name: "t".to_owned() },
+            Record::Partition { partition: at(id, 0), state: state.clone() },
+        ]);
+        assert_eq!(image.replayed(&[failed(4)]).failed_replicas().count(), 0, "of an older life");
+        let image = image.replayed(&[failed(5)]);
+        assert!(image.is_failed(at(id, 0), one));
+        assert_eq!(MetadataImage::restore(&image.snapshot(), image.offset()), image);
+        let elsewhere = PartitionState { replicas: vec![two], ..state.elect(two) };
+        for ends in [
+            Record::RegisterBroker { id: one, registration: registration(6) },
+            Record::UnregisterBroker { id: one, epoch: BrokerEpoch(5) },
+            Record::RemoveTopic { id },
+            Record::PartitionChange { partition: at(id, 0), state: elsewhere },
+        ] {
+            let after = image.replayed([&ends]);
+            assert_eq!(after.failed_replicas().count(), 0, "{ends:?}");
+            let led = image.replayed(&after.changes_since(&image));
+            assert_eq!(led.failed_replicas().count(), 0, "{ends:?}");
+        }
+        let same = Record::RegisterBroker { id: one, registration: registration(5) };
+        assert!(image.replayed(&[same]).is_failed(at(id, 0), one), "the same life registers again");
+    }
 
     fn config(topic: TopicId, value: Option<&str>) -> Record {
         let (resource, name) = (ConfigResource::Topic(topic), "retention.ms".to_owned());
@@ -116,7 +165,16 @@ mod tests {
         let state = PartitionState::new(vec![one, two], vec![one, two]);
         let topic = |id: TopicId, name: &str| Record::Topic { id, name: name.to_owned() };
         let partition = |id, index| Record::Partition { partition: at(id, index), state: state.clone() };
+        let registered = |id| Record::RegisterBroker { id, registration: registration(5) };
+        let health = |id, broker, is_failed| Record::ReplicaHealth {
+            partition: at(id, 0),
+            broker,
+            epoch: BrokerEpoch(5),
+            is_failed,
+        };
         let before = MetadataImage::default().replayed(&[
+            registered(one),
+            registered(two),
             Record::Cluster { id: "c".to_owned() },
             topic(old, "same-name"),
             partition(old, 0),
@@ -124,6 +182,8 @@ mod tests {
             topic(kept, "kept"),
             partition(kept, 0),
             config(kept, Some("1")),
+            health(old, one, true),
+            health(kept, one, true),
             Record::Feature { name: "gone".to_owned(), level: 1 },
             Record::ClientQuota { entity: QuotaEntity(vec![]), key: "k".to_owned(), value: Some(1.0) },
         ]);
@@ -138,7 +198,10 @@ mod tests {
             Record::Feature { name: "new".to_owned(), level: 2 },
             Record::ClientQuota { entity: QuotaEntity(vec![]), key: "k".to_owned(), value: None },
             Record::ProducerIds { next: ProducerId(1000) },
+            health(kept, one, false),
+            health(kept, two, true),
         ]);
+        assert!(after.is_failed(at(kept, 0), two) && !after.is_failed(at(old, 0), one));
         let changes = after.changes_since(&before);
         let same = |image: MetadataImage| MetadataImage::restore(&image.snapshot(), after.offset());
         assert_eq!(same(before.replayed(&changes)), same(after.clone()), "{changes:#?}");

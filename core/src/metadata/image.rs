@@ -1,6 +1,7 @@
 //! What the metadata log says, replayed: immutable for everybody but the replay.
 
 use super::cow_map::CowMap;
+use super::failures::Failures;
 use super::records::{
     BrokerRegistration, BrokerState, ConfigResource, PartitionState, QuotaEntity, Record, at,
 };
@@ -42,6 +43,7 @@ pub struct MetadataImage {
     brokers: CowMap<BrokerId, Arc<BrokerRegistration>>,
     features: CowMap<String, i16>,
     next_producer_id: ProducerId,
+    pub(super) failures: Failures,
 }
 
 /// No settings.
@@ -101,6 +103,16 @@ impl MetadataImage {
     /// All registered brokers in the order of their ids.
     pub fn brokers(&self) -> impl Iterator<Item = (BrokerId, &Arc<BrokerRegistration>)> {
         self.brokers.iter().map(|(id, registration)| (*id, registration))
+    }
+
+    /// Whether a broker's replica can neither lead nor be in an ISR, because its log failed in the broker's present life.
+    pub fn is_failed(&self, partition: TopicPartition, broker: BrokerId) -> bool {
+        self.failures.contains(partition, broker)
+    }
+
+    /// All replicas of which [`MetadataImage::is_failed`] holds.
+    pub fn failed_replicas(&self) -> impl Iterator<Item = (TopicPartition, BrokerId)> {
+        self.failures.iter().map(|(partition, broker, _)| (partition, broker))
     }
 
     /// What is set for a resource.
@@ -183,11 +195,13 @@ impl MetadataImage {
                     is_same_life || before.epoch < registration.epoch
                 };
                 assert!(before.is_none_or(|before| follows(&before)), "the epoch of broker {id} went back");
+                self.failures.broker_is(*id, Some(registration.epoch));
             }
             Record::BrokerChange { id, epoch, state } => self.replay_broker_change(*id, *epoch, *state),
             Record::UnregisterBroker { id, epoch } => {
                 if self.brokers.get(id).is_some_and(|registration| registration.epoch == *epoch) {
                     self.brokers.remove(id);
+                    self.failures.broker_is(*id, None);
                 }
             }
             Record::ProducerIds { next } => {
@@ -199,6 +213,9 @@ impl MetadataImage {
             }
             Record::Feature { name, level } => {
                 self.features.insert(name.clone(), *level);
+            }
+            Record::ReplicaHealth { partition, broker, epoch, is_failed } => {
+                self.replay_replica_health(*partition, *broker, *epoch, *is_failed);
             }
         }
         self.offset = self.offset.plus(1);
@@ -251,6 +268,7 @@ impl MetadataImage {
         if self.next_producer_id != ProducerId::default() {
             records.push(Record::ProducerIds { next: self.next_producer_id });
         }
+        records.extend(self.failures.snapshot());
         records
     }
 
@@ -270,7 +288,9 @@ impl MetadataImage {
                 "partitions of {} are numbered from 0",
                 topic.name
             );
-            for state in topic.partitions.values() {
+            for (index, state) in topic.partitions.iter() {
+                let is_failed = |broker: &BrokerId| self.is_failed(at(topic.id, index.0), *broker);
+                assert!(!state.isr.iter().any(is_failed), "no failed replica is in the ISR");
                 assert!(
                     state.isr.iter().all(|broker| state.replicas.contains(broker)),
                     "the ISR are replicas"
@@ -319,6 +339,7 @@ impl MetadataImage {
         let name = self.names.remove(&id).unwrap_or_else(|| panic!("no topic has the id {id}"));
         self.topics.remove(&name);
         self.configs.remove(&ConfigResource::Topic(id));
+        self.failures.topic_is_gone(id);
         if let Some(key) = collision_key(&name) {
             self.collisions.remove(&key);
         }
@@ -330,6 +351,21 @@ impl MetadataImage {
         assert!(before.partition_epoch < state.partition_epoch, "the epoch of {partition:?} rises");
         assert!(before.leader_epoch <= state.leader_epoch, "the leader epoch of {partition:?} went back");
         *before = state.clone();
+        self.failures.replicas_are(partition, &state.replicas);
+    }
+
+    fn replay_replica_health(
+        &mut self,
+        partition: TopicPartition,
+        broker: BrokerId,
+        epoch: BrokerEpoch,
+        is_failed: bool,
+    ) {
+        let is_registered = self.broker(broker).is_some_and(|registration| registration.epoch == epoch);
+        let is_held = self.partition(partition).is_some_and(|state| state.replicas.contains(&broker));
+        if is_registered && is_held {
+            self.failures.set(partition, broker, epoch, is_failed);
+        }
     }
 
     fn replay_config(&mut self, resource: &ConfigResource, name: &str, value: Option<&String>) {

@@ -11,6 +11,7 @@ mod answer;
 mod controller;
 mod cow_map;
 mod difference;
+mod failures;
 mod image;
 pub mod peer;
 mod placement;

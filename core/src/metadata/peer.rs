@@ -49,6 +49,22 @@ pub enum BrokerRequestBody {
         /// Its own registration.
         broker_epoch: BrokerEpoch,
     },
+    /// To have it known which logs failed, and which replicas were made anew after that.
+    ReplicaHealth {
+        /// Its own registration.
+        broker_epoch: BrokerEpoch,
+        /// What is to be known, of each replica once.
+        items: Vec<ReplicaHealth>,
+    },
+}
+
+/// How a replica is on the broker that tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaHealth {
+    /// Of which partition.
+    pub partition: TopicPartition,
+    /// Whether its log failed or is corrupt. If not, it was made anew and holds nothing of the log that failed.
+    pub is_failed: bool,
 }
 
 /// A broker's process announces itself.
@@ -136,6 +152,8 @@ pub enum BrokerReplyBody {
         /// How many.
         len: i64,
     },
+    /// What a `ReplicaHealth` said is committed, as far as there are such partitions.
+    ReplicaHealthNoted,
 }
 
 /// What the committed metadata say of a broker that lives.
@@ -214,6 +232,7 @@ impl BrokerRequest {
             BrokerRequestBody::AlterPartitions { items, .. } => {
                 items.len().max(items.iter().map(|item| item.isr.len()).max().unwrap_or(0))
             }
+            BrokerRequestBody::ReplicaHealth { items, .. } => items.len(),
             BrokerRequestBody::Heartbeat(_) | BrokerRequestBody::AllocateProducerIds { .. } => 0,
         };
         if items > BROKER_MESSAGE_ITEMS_MAX { Err(MessageError::TooLarge) } else { Ok(request) }
@@ -339,6 +358,10 @@ mod tests {
             BrokerRequestBody::Heartbeat(heartbeat),
             BrokerRequestBody::AlterPartitions { broker_epoch: BrokerEpoch(5), items: vec![item] },
             BrokerRequestBody::AllocateProducerIds { broker_epoch: BrokerEpoch(5) },
+            BrokerRequestBody::ReplicaHealth {
+                broker_epoch: BrokerEpoch(5),
+                items: vec![ReplicaHealth { partition: at(TopicId([7; 16]), 3), is_failed: true }],
+            },
         ];
         bodies.map(|body| BrokerRequest { incarnation: [9; 16], correlation: 300, body }).into()
     }
@@ -361,6 +384,7 @@ mod tests {
                 Err(AlterPartitionRefusal::IneligibleReplica),
             ]),
             BrokerReplyBody::ProducerIds { first: ProducerId(1000), len: 1000 },
+            BrokerReplyBody::ReplicaHealthNoted,
         ];
         bodies.map(|body| BrokerReply { incarnation: [9; 16], correlation: 300, body }).into()
     }
@@ -375,6 +399,7 @@ mod tests {
         "{9}ac02010ad8040001",
         "{9}ac02020a01{7}06040801020a",
         "{9}ac02030a",
+        "{9}ac02040a01{7}0601",
     ];
     const GOLDEN_REPLIES: &[&str] = &[
         "{9}ac0200",
@@ -383,6 +408,7 @@ mod tests {
         "{9}ac0203010001",
         "{9}ac0204020001 02040a020204 0106",
         "{9}ac0205d00fd00f",
+        "{9}ac0206",
     ];
 
     fn golden(line: &str) -> String {

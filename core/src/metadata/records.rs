@@ -101,6 +101,18 @@ pub enum Record {
         /// Its level.
         level: i16,
     },
+    /// A replica's log failed, or was made anew after it had. It is failed no more, either, once its broker has
+    /// another registration or the replica is removed.
+    ReplicaHealth {
+        /// Of which partition.
+        partition: TopicPartition,
+        /// On which broker.
+        broker: BrokerId,
+        /// Of which registration; a change of an older one is void.
+        epoch: BrokerEpoch,
+        /// Whether it can neither lead nor be in an ISR.
+        is_failed: bool,
+    },
 }
 
 /// Who holds and leads a partition.
@@ -362,6 +374,7 @@ mod tests {
             Record::UnregisterBroker { id: broker, epoch: BrokerEpoch(5) },
             Record::ProducerIds { next: ProducerId(1000) },
             Record::Feature { name: "f".into(), level: 1 },
+            Record::ReplicaHealth { partition: at(id, 3), broker, epoch: BrokerEpoch(5), is_failed: true },
         ]
     }
 
@@ -399,6 +412,7 @@ mod tests {
         "0109020a",
         "010ad00f",
         "010b016602",
+        "010c{7}06020a01",
     ];
 
     fn golden(line: &str) -> String {

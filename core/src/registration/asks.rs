@@ -1,9 +1,9 @@
 //! What partitions and producers want of the controller: waiting, sent, given up and asked again.
 
 use crate::ids::TopicPartition;
-use crate::metadata::peer::AlterPartition;
+use crate::metadata::peer::{AlterPartition, ReplicaHealth};
 use crate::time::Instant;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The most changes in one request.
 const BATCH_MAX: usize = 1000;
@@ -86,6 +86,94 @@ impl Alterations {
     pub(super) fn assert_invariants(&self) {
         assert!(self.waiting.iter().all(|(partition, item)| *partition == item.partition));
         assert!(self.out.as_ref().is_none_or(|(_, items)| !items.is_empty() && items.len() <= BATCH_MAX));
+    }
+}
+
+/// Which replicas failed here, or were made anew after that, and what of it the controller has not confirmed.
+#[derive(Debug, Default)]
+pub(super) struct HealthReports {
+    /// Whether a replica is failed; those that never were are not in it.
+    known: BTreeMap<TopicPartition, bool>,
+    unconfirmed: BTreeSet<TopicPartition>,
+    out: Option<(Out, Vec<ReplicaHealth>)>,
+    /// Nothing is sent before.
+    not_before: Option<Instant>,
+}
+
+impl HealthReports {
+    /// A replica is like this from now on.
+    pub(super) fn note(&mut self, item: ReplicaHealth) {
+        if self.known.insert(item.partition, item.is_failed) != Some(item.is_failed) {
+            self.unconfirmed.insert(item.partition);
+        }
+    }
+
+    /// A replica is here no more.
+    pub(super) fn forget(&mut self, partition: TopicPartition) {
+        self.known.remove(&partition);
+        self.unconfirmed.remove(&partition);
+    }
+
+    /// The broker has a registration under which nothing was said yet. What was made anew before is as any replica.
+    pub(super) fn begin(&mut self) {
+        self.take_back();
+        self.known.retain(|_, is_failed| *is_failed);
+        self.unconfirmed = self.known.keys().copied().collect();
+    }
+
+    /// What is to be sent now.
+    pub(super) fn next_batch(&self, now: Instant) -> Option<Vec<ReplicaHealth>> {
+        if self.out.is_some() || self.unconfirmed.is_empty() || self.not_before.is_some_and(|at| now < at) {
+            return None;
+        }
+        let item = |partition: &TopicPartition| {
+            self.known
+                .get(partition)
+                .map(|is_failed| ReplicaHealth { partition: *partition, is_failed: *is_failed })
+        };
+        Some(self.unconfirmed.iter().filter_map(item).take(BATCH_MAX).collect())
+    }
+
+    pub(super) fn sent(&mut self, correlation: u64, items: Vec<ReplicaHealth>, until: Instant) {
+        self.not_before = None;
+        self.out = Some((Out { correlation, until }, items));
+    }
+
+    pub(super) fn is_out(&self, correlation: u64) -> bool {
+        self.out.as_ref().is_some_and(|(out, _)| out.correlation == correlation)
+    }
+
+    /// What is out is committed; what has changed since is still to be said.
+    pub(super) fn confirmed(&mut self) {
+        let Some((_, items)) = self.out.take() else { return };
+        for item in items {
+            if self.known.get(&item.partition) == Some(&item.is_failed) {
+                self.unconfirmed.remove(&item.partition);
+            }
+        }
+    }
+
+    pub(super) fn take_back(&mut self) {
+        (self.out, self.not_before) = (None, None);
+    }
+
+    pub(super) fn pause(&mut self, until: Instant) {
+        (self.out, self.not_before) = (None, Some(until));
+    }
+
+    pub(super) fn give_up(&mut self, now: Instant) {
+        if self.out.as_ref().is_some_and(|(out, _)| out.until <= now) {
+            self.out = None;
+        }
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        let waits = self.not_before.filter(|_| !self.unconfirmed.is_empty());
+        self.out.as_ref().map(|(out, _)| out.until).or(waits)
+    }
+
+    pub(super) fn assert_invariants(&self) {
+        assert!(self.unconfirmed.iter().all(|partition| self.known.contains_key(partition)));
     }
 }
 

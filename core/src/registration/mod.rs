@@ -12,20 +12,20 @@
 //! ```
 //!
 //! What its partitions want of the controller goes through here, too: changes of the ISR, batched, one batch out at a
-//! time, and blocks of producer ids.
+//! time, and blocks of producer ids; and that a log failed, until the controller confirms that it knows.
 
 mod asks;
 
 use crate::guard;
-use crate::ids::{BrokerEpoch, BrokerId, Offset};
+use crate::ids::{BrokerEpoch, BrokerId, Offset, TopicPartition};
 use crate::machine::{Machine, Outbox};
 use crate::metadata::ProducerIdBlock;
 use crate::metadata::peer::{
     AlterPartition, AlterPartitionRefusal, AlteredPartition, BrokerHeartbeat, BrokerRefusal, BrokerReply,
-    BrokerReplyBody, BrokerRequest, BrokerRequestBody, HeartbeatReply, RegisterBroker,
+    BrokerReplyBody, BrokerRequest, BrokerRequestBody, HeartbeatReply, RegisterBroker, ReplicaHealth,
 };
 use crate::time::{Instant, Now};
-use asks::{Alterations, Wanted};
+use asks::{Alterations, HealthReports, Wanted};
 use std::time::Duration;
 
 /// How often and how long.
@@ -60,6 +60,10 @@ pub enum Input {
     Applied(Offset),
     /// A partition's leader wants another ISR. A newer wish takes the place of an older one.
     Alter(AlterPartition),
+    /// A replica's log failed, or was made anew after that.
+    Health(ReplicaHealth),
+    /// A replica of which that was said is here no more.
+    Removed(TopicPartition),
     /// Producer ids run short.
     WantProducerIds,
     /// The broker is to stop, and to lead nothing before.
@@ -131,6 +135,7 @@ pub struct BrokerLifecycle {
     /// When a registration or a heartbeat is due.
     speak_at: Option<Instant>,
     alterations: Alterations,
+    health: HealthReports,
     producer_ids: Wanted,
 }
 
@@ -151,6 +156,7 @@ impl BrokerLifecycle {
             heartbeats: (0, 0),
             speak_at: None,
             alterations: Alterations::default(),
+            health: HealthReports::default(),
             producer_ids: Wanted::default(),
         }
     }
@@ -196,6 +202,8 @@ impl BrokerLifecycle {
                 self.speak_at = Some(now + self.config.request_timeout);
             }
             Some(broker_epoch) => {
+                // Before the heartbeat that may let the broker in: it is not to be elected where its log failed.
+                self.tell_health(now, broker_epoch, out);
                 let heartbeat = BrokerHeartbeat {
                     broker_epoch,
                     metadata_offset: self.applied,
@@ -230,6 +238,7 @@ impl BrokerLifecycle {
         self.registering = None;
         self.heartbeats.0 = self.correlation;
         self.alterations.take_back();
+        self.health.take_back();
         self.producer_ids.take_back();
         self.speak(now, out);
         self.ask(now, out);
@@ -245,10 +254,20 @@ impl BrokerLifecycle {
                 self.alterations.sent(sent, items, until);
             }
         }
+        self.tell_health(now, broker_epoch, out);
         if self.producer_ids.is_due(now)
             && let Some(sent) = self.send(BrokerRequestBody::AllocateProducerIds { broker_epoch }, out)
         {
             self.producer_ids.sent(sent, until);
+        }
+    }
+
+    fn tell_health(&mut self, now: Instant, broker_epoch: BrokerEpoch, out: &mut Outbox<Effect>) {
+        if let Some(items) = self.health.next_batch(now) {
+            let body = BrokerRequestBody::ReplicaHealth { broker_epoch, items: items.clone() };
+            if let Some(sent) = self.send(body, out) {
+                self.health.sent(sent, items, now + self.config.request_timeout);
+            }
         }
     }
 
@@ -262,6 +281,8 @@ impl BrokerLifecycle {
             self.registration_answered(now, reply.body, out);
         } else if self.alterations.is_out(to) {
             self.alterations_answered(now, reply.body, out);
+        } else if self.health.is_out(to) {
+            self.health_answered(now, reply.body, out);
         } else if self.producer_ids.is_out(to) {
             self.producer_ids_answered(now, reply.body, out);
         } else if guard!(ControllerReplyExpected, is_heartbeat) {
@@ -278,6 +299,7 @@ impl BrokerLifecycle {
                 self.epoch = Some(broker_epoch);
                 out.push(Effect::Registered(broker_epoch));
                 self.heartbeats.0 = self.correlation;
+                self.health.begin();
                 self.set_standing(Standing::Fenced, out);
                 self.speak(now, out);
             }
@@ -335,6 +357,7 @@ impl BrokerLifecycle {
                 // What was asked under that epoch is answered to nobody.
                 self.heartbeats.0 = self.correlation;
                 self.alterations.take_back();
+                self.health.take_back();
                 self.producer_ids.take_back();
                 self.set_standing(Standing::Starting, out);
                 self.speak_soon(now);
@@ -359,6 +382,18 @@ impl BrokerLifecycle {
             }
             body => {
                 self.alterations.pause(now + self.config.retry_pause);
+                if let BrokerReplyBody::Refused(why) = body {
+                    self.epoch_refused(now, why, out);
+                }
+            }
+        }
+    }
+
+    fn health_answered(&mut self, now: Instant, body: BrokerReplyBody, out: &mut Outbox<Effect>) {
+        match body {
+            BrokerReplyBody::ReplicaHealthNoted => self.health.confirmed(),
+            body => {
+                self.health.pause(now + self.config.retry_pause);
                 if let BrokerReplyBody::Refused(why) = body {
                     self.epoch_refused(now, why, out);
                 }
@@ -431,6 +466,11 @@ impl Machine for BrokerLifecycle {
                 self.alterations.want(item);
                 self.ask(now, out);
             }
+            Input::Health(item) => {
+                self.health.note(item);
+                self.ask(now, out);
+            }
+            Input::Removed(partition) => self.health.forget(partition),
             Input::WantProducerIds => {
                 self.producer_ids.want();
                 self.ask(now, out);
@@ -445,6 +485,7 @@ impl Machine for BrokerLifecycle {
             self.speak(now, out);
         }
         self.alterations.give_up(now);
+        self.health.give_up(now);
         self.producer_ids.give_up(now);
         self.ask(now, out);
     }
@@ -453,7 +494,9 @@ impl Machine for BrokerLifecycle {
         // Without a controller nothing can be sent; its coming is an input.
         self.controller?;
         let asks = self.epoch.and_then(|_| {
-            [self.alterations.next_timeout(), self.producer_ids.next_timeout()].into_iter().flatten().min()
+            let health = self.health.next_timeout();
+            let kinds = [self.alterations.next_timeout(), health, self.producer_ids.next_timeout()];
+            kinds.into_iter().flatten().min()
         });
         self.speak_at.into_iter().chain(asks).min()
     }
@@ -469,5 +512,6 @@ impl Machine for BrokerLifecycle {
             "a broker that lives says so"
         );
         self.alterations.assert_invariants();
+        self.health.assert_invariants();
     }
 }

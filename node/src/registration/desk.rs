@@ -117,6 +117,7 @@ impl Desk {
         self.controller_changed();
         let Some(node) = self.node.upgrade() else { return };
         if node.controller().is_active() {
+            report::failures(committed);
             report::elections(before, committed, node.counters());
         }
     }
@@ -232,6 +233,13 @@ impl Desk {
                 move |answer| {
                     let Some(me) = me.upgrade() else { return };
                     me.reply(&asker, body(answer, BrokerReplyBody::PartitionsAltered));
+                },
+            ),
+            BrokerRequestBody::ReplicaHealth { broker_epoch, items } => node.controller().submit(
+                |controller| controller.plan_replica_health(node.plan_context(), id, broker_epoch, &items),
+                move |answer| {
+                    let Some(me) = me.upgrade() else { return };
+                    me.reply(&asker, body(answer, |()| BrokerReplyBody::ReplicaHealthNoted));
                 },
             ),
             BrokerRequestBody::AllocateProducerIds { broker_epoch } => node.controller().submit(

@@ -7,12 +7,12 @@ use crate::partition::Shell;
 use crate::peers::FrameHandler;
 use crate::replication::{IsrChannel, IsrOutcome};
 use crate::timers::Timed;
-use highwater_core::ids::{BrokerEpoch, BrokerId};
+use highwater_core::ids::{BrokerEpoch, BrokerId, TopicPartition};
 use highwater_core::machine::{Machine, Outbox};
 use highwater_core::metadata::MetadataImage;
 use highwater_core::metadata::peer::{
     AlterPartition, AlterPartitionRefusal, AlteredPartition, BROKER_MESSAGE_VERSION, BrokerReply,
-    RegisterBroker,
+    RegisterBroker, ReplicaHealth,
 };
 use highwater_core::registration::{BrokerLifecycle, Effect, Input, LifecycleConfig, Standing};
 use highwater_core::time::Instant;
@@ -139,6 +139,21 @@ impl Membership {
     /// Producer ids run short.
     pub fn want_producer_ids(&self) {
         self.drive(|_| true, Input::WantProducerIds);
+    }
+
+    /// The log of a replica here has failed: somebody else is to lead it, and to count it out.
+    pub fn log_failed(&self, partition: TopicPartition) {
+        self.drive(|_| true, Input::Health(ReplicaHealth { partition, is_failed: true }));
+    }
+
+    /// A replica whose log failed was made anew: once it has caught up it may be in the ISR.
+    pub fn log_mended(&self, partition: TopicPartition) {
+        self.drive(|_| true, Input::Health(ReplicaHealth { partition, is_failed: false }));
+    }
+
+    /// A replica is here no more.
+    pub fn replica_removed(&self, partition: TopicPartition) {
+        self.drive(|_| true, Input::Removed(partition));
     }
 
     /// Leaves the cluster in good order: others lead what this broker led, or the time is up.

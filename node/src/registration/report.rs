@@ -50,6 +50,38 @@ pub(super) fn elections(before: &MetadataImage, committed: &Committed, counters:
     }
 }
 
+/// Tells which replicas' logs failed, and where that leaves a partition offline.
+pub(super) fn failures(committed: &Committed) {
+    for record in &committed.records {
+        let Record::ReplicaHealth { partition, broker, is_failed, .. } = record else { continue };
+        let image = &committed.image;
+        let (Some(topic), Some(state)) = (image.topic_by_id(partition.topic_id), image.partition(*partition))
+        else {
+            continue;
+        };
+        let (topic, broker, partition) = (&*topic.name, *broker, partition.partition.0);
+        if !is_failed {
+            tracing::info!(topic, partition, broker = broker.0, "a replica whose log failed was made anew");
+        } else if state.elr.contains(&broker) {
+            tracing::error!(
+                topic,
+                partition,
+                broker = broker.0,
+                "the log of the last complete replica has failed: the partition is offline. Start that broker again once \
+                 its disk is in order, or elect another replica by an unclean election, which may lose acknowledged records"
+            );
+        } else {
+            tracing::warn!(
+                topic,
+                partition,
+                broker = broker.0,
+                "the log of a replica has failed: it leads nothing and is in no ISR until it is fetched anew or its broker \
+                 starts again"
+            );
+        }
+    }
+}
+
 fn tell(topic: &str, partition: i32, was: &PartitionState, after: &PartitionState) {
     let ids = |brokers: &[highwater_core::ids::BrokerId]| {
         brokers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")

@@ -271,6 +271,11 @@ impl Broker {
                     plan.response.map_or_else(BrokerReplyBody::Refused, BrokerReplyBody::PartitionsAltered);
                 (plan.records, body)
             }
+            BrokerRequestBody::ReplicaHealth { broker_epoch, items } => {
+                let plan = controller.plan_replica_health(context, from, *broker_epoch, items);
+                let noted = |()| BrokerReplyBody::ReplicaHealthNoted;
+                (plan.records, plan.response.map_or_else(BrokerReplyBody::Refused, noted))
+            }
             BrokerRequestBody::AllocateProducerIds { broker_epoch } => {
                 let plan = controller.plan_allocate_producer_ids(from, *broker_epoch);
                 let body = match plan.response {

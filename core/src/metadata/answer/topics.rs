@@ -2,9 +2,9 @@
 
 use super::{Asker, CLUSTER_OPERATIONS, TOPIC_OPERATIONS, endpoint};
 use crate::config::BrokerConfig;
-use crate::ids::{BrokerId, PartitionIndex, TopicId};
+use crate::ids::{BrokerId, PartitionIndex, TopicId, TopicPartition};
 use crate::metadata::image::{MetadataImage, Topic};
-use crate::metadata::records::PartitionState;
+use crate::metadata::records::{PartitionState, at};
 use crate::metadata::topic_name;
 use highwater_protocol::messages::{
     Cursor, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
@@ -128,12 +128,16 @@ impl Reply<'_> {
             name: Some(topic.name.to_string()),
             topic_id: Uuid(topic.id.0),
             is_internal: topic_name::is_internal(&topic.name),
-            partitions: topic.partitions.iter().map(|(index, state)| self.partition(*index, state)).collect(),
+            partitions: topic
+                .partitions
+                .iter()
+                .map(|(index, state)| self.partition(at(topic.id, index.0), state))
+                .collect(),
             topic_authorized_operations: operations(self.with_operations, TOPIC_OPERATIONS),
         }
     }
 
-    fn partition(&self, index: PartitionIndex, state: &PartitionState) -> MetadataResponsePartition {
+    fn partition(&self, partition: TopicPartition, state: &PartitionState) -> MetadataResponsePartition {
         let leader = state.leader.filter(|leader| endpoint(self.image, self.asker, *leader).is_some());
         let error_code = match (state.leader, leader) {
             (Some(_), Some(_)) => ErrorCode::None,
@@ -142,12 +146,12 @@ impl Reply<'_> {
         };
         MetadataResponsePartition {
             error_code,
-            partition_index: index.0,
+            partition_index: partition.partition.0,
             leader_id: leader.unwrap_or(BrokerId(-1)).0,
             leader_epoch: state.leader_epoch.0,
             replica_nodes: ids(&state.replicas),
             isr_nodes: ids(&state.isr),
-            offline_replicas: offline(self.image, state),
+            offline_replicas: offline(self.image, partition, state),
         }
     }
 }
@@ -156,9 +160,10 @@ fn ids(brokers: &[BrokerId]) -> Vec<i32> {
     brokers.iter().map(|id| id.0).collect()
 }
 
-fn offline(image: &MetadataImage, state: &PartitionState) -> Vec<i32> {
+fn offline(image: &MetadataImage, partition: TopicPartition, state: &PartitionState) -> Vec<i32> {
     let is_up = |id: BrokerId| image.broker(id).is_some_and(|registration| registration.is_active());
-    state.replicas.iter().filter(|id| !is_up(**id)).map(|id| id.0).collect()
+    let is_offline = |id: &BrokerId| !is_up(*id) || image.is_failed(partition, *id);
+    state.replicas.iter().copied().filter(is_offline).map(|id| id.0).collect()
 }
 
 /// Answers a DescribeTopicPartitions request: topics in the order of their names, from the cursor on, up to the
@@ -227,7 +232,7 @@ impl Page<'_> {
             .partitions
             .iter_from(&PartitionIndex(first))
             .take(self.left)
-            .map(|(index, state)| described(self.image, *index, state))
+            .map(|(index, state)| described(self.image, at(topic.id, index.0), state))
             .collect();
         self.left -= partitions.len();
         let next = first.saturating_add(i32::try_from(partitions.len()).unwrap_or(i32::MAX));
@@ -249,18 +254,18 @@ impl Page<'_> {
 
 fn described(
     image: &MetadataImage,
-    index: PartitionIndex,
+    partition: TopicPartition,
     state: &PartitionState,
 ) -> DescribeTopicPartitionsResponsePartition {
     DescribeTopicPartitionsResponsePartition {
         error_code: if state.leader.is_some() { ErrorCode::None } else { ErrorCode::LeaderNotAvailable },
-        partition_index: index.0,
+        partition_index: partition.partition.0,
         leader_id: state.leader.unwrap_or(BrokerId(-1)).0,
         leader_epoch: state.leader_epoch.0,
         replica_nodes: ids(&state.replicas),
         isr_nodes: ids(&state.isr),
         eligible_leader_replicas: Some(ids(&state.elr)),
         last_known_elr: Some(Vec::new()),
-        offline_replicas: offline(image, state),
+        offline_replicas: offline(image, partition, state),
     }
 }

@@ -3,7 +3,8 @@
 use super::election::{Candidates, PartitionChange};
 use super::{Controller, PlanContext};
 use crate::config::TopicConfig;
-use crate::ids::BrokerId;
+use crate::guard;
+use crate::ids::{BrokerId, PartitionIndex, TopicPartition};
 use crate::metadata::image::{MetadataImage, Topic};
 use crate::metadata::records::{ConfigResource, PartitionState, Record, at};
 use std::collections::BTreeSet;
@@ -42,6 +43,11 @@ impl<'a> BrokersAfter<'a> {
         let was_active = self.image.broker(id).is_some_and(|registration| registration.is_active());
         !self.gone.contains(&id) && (was_active || self.come == Some(id))
     }
+
+    /// Whether a broker may lead a partition and be in its ISR.
+    fn serves(&self, partition: TopicPartition, id: BrokerId) -> bool {
+        self.is_active(id) && guard!(FailedReplicaLeadsNothing, !self.image.is_failed(partition, id))
+    }
 }
 
 /// The brokers that are being drained.
@@ -68,8 +74,9 @@ impl Controller {
             let mut config = None;
             for (index, before) in topic.partitions.iter().filter(|(_, state)| concerns(state)) {
                 let config = config.get_or_insert_with(|| self.topic_config(context, topic));
-                if let Some(state) = changed(before, config, brokers, &change) {
-                    records.push(Record::PartitionChange { partition: at(topic.id, index.0), state });
+                let partition = at(topic.id, index.0);
+                if let Some(state) = changed(partition, before, config, brokers, &change) {
+                    records.push(Record::PartitionChange { partition, state });
                 }
             }
         }
@@ -81,11 +88,11 @@ impl Controller {
         &self,
         context: PlanContext<'_>,
         brokers: &BrokersAfter<'_>,
-        topic: &Topic,
+        (topic, index): (&Topic, PartitionIndex),
         before: &PartitionState,
         change: impl for<'c> Fn(PartitionChange<'c>) -> PartitionChange<'c>,
     ) -> Option<PartitionState> {
-        changed(before, &self.topic_config(context, topic), brokers, &change)
+        changed(at(topic.id, index.0), before, &self.topic_config(context, topic), brokers, &change)
     }
 
     fn topic_config(&self, context: PlanContext<'_>, topic: &Topic) -> TopicConfig {
@@ -94,13 +101,14 @@ impl Controller {
 }
 
 fn changed(
+    partition: TopicPartition,
     before: &PartitionState,
     config: &TopicConfig,
     brokers: &BrokersAfter<'_>,
     change: &impl for<'c> Fn(PartitionChange<'c>) -> PartitionChange<'c>,
 ) -> Option<PartitionState> {
     let candidates = Candidates {
-        is_active: &|id| brokers.is_active(id),
+        is_active: &|id| brokers.serves(partition, id),
         is_drained: &|id| brokers.drained.contains(&id),
     };
     let blank =

@@ -46,6 +46,7 @@ pub(super) struct PartitionChange<'a> {
     adding: Vec<BrokerId>,
     removing: Vec<BrokerId>,
     lost: Option<Lost>,
+    is_renewed: bool,
     isr_min: usize,
     election: Election,
     is_unclean_allowed: bool,
@@ -68,6 +69,7 @@ impl<'a> PartitionChange<'a> {
             adding: before.adding.clone(),
             removing: before.removing.clone(),
             lost: None,
+            is_renewed: false,
             isr_min: usize::try_from(isr_min).unwrap_or(1).max(1),
             election: Election::Online,
             is_unclean_allowed,
@@ -109,6 +111,12 @@ impl<'a> PartitionChange<'a> {
         self
     }
 
+    /// Whoever leads does so in a new epoch: what the leader knows of its followers from before counts no more.
+    pub(super) const fn renewed(mut self) -> Self {
+        self.is_renewed = true;
+        self
+    }
+
     /// Replicas come and go (KIP-455); all three lists as they are to be.
     pub(super) fn replicas(
         mut self,
@@ -139,12 +147,13 @@ impl<'a> PartitionChange<'a> {
         };
         self.keep_eligible(&mut after);
         self.elect(&mut after);
-        if after == *self.before {
+        let starts_anew = self.is_renewed && after.leader.is_some();
+        if after == *self.before && !starts_anew {
             return None;
         }
         // A leader that loses a follower to a reassignment starts anew, so that it does not wait for it.
         let loses_replica = self.before.replicas.iter().any(|replica| !after.replicas.contains(replica));
-        if after.leader != self.before.leader || loses_replica {
+        if after.leader != self.before.leader || loses_replica || starts_anew {
             after.leader_epoch = self.before.leader_epoch.next();
         }
         after.partition_epoch = PartitionEpoch(self.before.partition_epoch.0 + 1);

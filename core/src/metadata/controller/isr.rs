@@ -62,16 +62,15 @@ impl Controller {
         let (topic, before) = self.known_partition(item.partition)?;
         check_epochs(sender, item, before)?;
         check_members(sender, item, before)?;
-        if !item.isr.iter().all(|member| self.is_eligible(*member)) {
+        if !item.isr.iter().all(|member| self.is_eligible(item.partition, *member)) {
             return Err(AlterPartitionRefusal::IneligibleReplica);
         }
         // In the order of the replicas, as everywhere.
         let in_isr = |replica: &BrokerId| item.isr.iter().any(|member| member.id == *replica);
         let isr: Vec<_> = before.replicas.iter().copied().filter(in_isr).collect();
-        let after =
-            self.change_partition(context, &BrokersAfter::new(&self.latest), topic, before, |change| {
-                change.isr(isr.clone())
-            });
+        let brokers = BrokersAfter::new(&self.latest);
+        let which = (topic, item.partition.partition);
+        let after = self.change_partition(context, &brokers, which, before, |change| change.isr(isr.clone()));
         // A change to what is, is one nevertheless: the sender waits for an epoch beyond its own.
         Ok(after.unwrap_or_else(|| PartitionState {
             partition_epoch: crate::ids::PartitionEpoch(before.partition_epoch.0 + 1),
@@ -90,10 +89,11 @@ impl Controller {
         Ok((topic, state))
     }
 
-    fn is_eligible(&self, member: IsrMember) -> bool {
+    fn is_eligible(&self, partition: TopicPartition, member: IsrMember) -> bool {
         let Some(registration) = self.latest.broker(member.id) else { return false };
         guard!(IsrMemberActive, registration.is_active())
             && guard!(IsrMemberEpoch, registration.epoch == member.epoch)
+            && guard!(IsrMemberHealthy, !self.latest.is_failed(partition, member.id))
     }
 }
 

@@ -108,7 +108,9 @@ impl Controller {
         if !is_needed {
             return Err(ErrorCode::ElectionNotNeeded);
         }
-        let after = self.change_partition(context, brokers, topic, before, |c| c.election(election));
+        let after = self.change_partition(context, brokers, (topic, PartitionIndex(index)), before, |c| {
+            c.election(election)
+        });
         let is_done = |after: &PartitionState| match election {
             Election::Preferred => after.leader == after.preferred_leader(),
             Election::Online | Election::Unclean => after.leader.is_some(),
@@ -157,7 +159,7 @@ impl Controller {
     pub(super) fn reconsider_topic(&self, context: PlanContext<'_>, topic: &Topic) -> Vec<Record> {
         let brokers = BrokersAfter::new(&self.latest);
         let change = |(index, before): (&PartitionIndex, &PartitionState)| {
-            let state = self.change_partition(context, &brokers, topic, before, |change| change)?;
+            let state = self.change_partition(context, &brokers, (topic, *index), before, |change| change)?;
             Some(Record::PartitionChange { partition: at(topic.id, index.0), state })
         };
         topic

@@ -9,6 +9,7 @@ mod brokers;
 mod changes;
 mod configs;
 mod election;
+mod failures;
 mod features;
 mod group_settings;
 mod isr;

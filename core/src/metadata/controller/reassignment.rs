@@ -88,7 +88,7 @@ impl Controller {
             None => cancelled(before)?,
         };
         let brokers = BrokersAfter::new(&self.latest);
-        let after = self.change_partition(context, &brokers, topic, before, |change| {
+        let after = self.change_partition(context, &brokers, (topic, index), before, |change| {
             change.replicas(replicas.clone(), adding.clone(), removing.clone())
         });
         Ok(after.map(|state| Record::PartitionChange { partition: at(topic.id, index.0), state }))
