@@ -21,6 +21,7 @@ pub mod housekeeping;
 pub mod jobs;
 mod listing;
 pub mod log;
+mod mending;
 pub mod meta_store;
 pub mod node;
 pub mod os;

@@ -91,41 +91,61 @@ impl Node {
     }
 
     fn open_topic(&self, image: &MetadataImage, topic: &Topic, sum: &mut OpenedSum) {
-        let config = Arc::new(image.topic_config(self.id(), self.fixed(), topic.id));
-        let broker_config = self.broker_config();
         for (partition, state) in topic.partitions.iter() {
             if !state.replicas.contains(&self.id()) {
                 continue;
             }
             let id = TopicPartition { topic_id: topic.id, partition: *partition };
-            if self.registry().entry(id).is_some() {
-                continue;
+            if self.registry().entry(id).is_none() {
+                self.open_replica(image, topic, id, sum);
             }
-            let opening = Opening {
-                data_dir: self.data_dir(),
-                shell: self.shell(),
-                broker: self.id(),
-                topic: topic.name.clone(),
-                id,
-                config: config.clone(),
-                broker_config: broker_config.clone(),
-                snapshot: self.stored_snapshot(id),
-                coordinator: (*topic.name == *OFFSETS_TOPIC).then(|| {
-                    let (group, shard) = crate::settings::group_config(&broker_config, &config);
-                    CoordinatorShard::new(GroupCoordinator::new(group), shard)
-                }),
-            };
-            let entry = match opening.open() {
-                Ok(opened) => {
-                    sum.add(&opened);
-                    Entry::Online(opened.partition)
-                }
-                Err(error) => {
-                    tracing::error!(topic = %topic.name, partition = partition.0, %error, "the partition stays offline");
-                    Entry::Offline(error.to_string().into())
-                }
-            };
-            self.registry().insert(&topic.name, id, entry);
+        }
+    }
+
+    /// Opens a replica's log, or makes it. The controller is told if that fails.
+    pub(crate) fn open_replica(
+        &self,
+        image: &MetadataImage,
+        topic: &Topic,
+        id: TopicPartition,
+        sum: &mut OpenedSum,
+    ) {
+        let config = Arc::new(image.topic_config(self.id(), self.fixed(), topic.id));
+        let broker_config = self.broker_config();
+        let opening = Opening {
+            data_dir: self.data_dir(),
+            shell: self.shell(),
+            broker: self.id(),
+            topic: topic.name.clone(),
+            id,
+            config: config.clone(),
+            broker_config: broker_config.clone(),
+            snapshot: self.stored_snapshot(id),
+            coordinator: (*topic.name == *OFFSETS_TOPIC).then(|| {
+                let (group, shard) = crate::settings::group_config(&broker_config, &config);
+                CoordinatorShard::new(GroupCoordinator::new(group), shard)
+            }),
+        };
+        let entry = match opening.open() {
+            Ok(opened) => {
+                sum.add(&opened);
+                Entry::Online(opened.partition)
+            }
+            Err(error) => {
+                tracing::error!(
+                    topic = %topic.name,
+                    partition = id.partition.0,
+                    %error,
+                    "the partition stays offline"
+                );
+                let why = error.to_string().into();
+                if error.is_corruption() { Entry::Corrupt(why) } else { Entry::Offline(why) }
+            }
+        };
+        let is_online = matches!(entry, Entry::Online(_));
+        self.registry().insert(&topic.name, id, entry);
+        if !is_online {
+            self.membership().log_failed(id);
         }
     }
 
@@ -138,7 +158,7 @@ impl Node {
         }
     }
 
-    fn take_role(&self, partition: &Partition, state: &PartitionState, roles: &mut RolesSum) {
+    pub(crate) fn take_role(&self, partition: &Partition, state: &PartitionState, roles: &mut RolesSum) {
         // A broken cell stays offline whatever the controller says.
         let _ = match state.leader {
             Some(leader) if leader == self.id() => {
@@ -149,7 +169,7 @@ impl Node {
                     replicas: state.replicas.clone(),
                     isr: state.isr.clone(),
                 });
-                let inactive = inactive(&self.image(), state);
+                let inactive = inactive(&self.image(), partition.id(), state);
                 led.and_then(|()| if inactive.is_empty() { Ok(()) } else { partition.inactive(inactive) })
             }
             leader => {
@@ -214,6 +234,7 @@ impl Node {
         if is_activity {
             self.tell_inactive(&committed.image);
         }
+        self.mend_replicas(&committed.image);
         if is_registration {
             self.replication().registered();
         }
@@ -240,7 +261,7 @@ impl Node {
                 && state.replicas.len() > 1
             {
                 // A broken cell leads nothing.
-                let _ = partition.inactive(inactive(image, state));
+                let _ = partition.inactive(inactive(image, partition.id(), state));
             }
         }
     }
@@ -325,6 +346,7 @@ impl Node {
             }
         }
         self.forget_snapshot(id);
+        self.membership().replica_removed(id);
     }
 
     /// Committed offsets of a deleted topic must not meet a new one of its name (OF-06).
@@ -347,7 +369,7 @@ impl Node {
         }
     }
 
-    fn forget_snapshot(&self, id: TopicPartition) {
+    pub(crate) fn forget_snapshot(&self, id: TopicPartition) {
         let put: Put = (snapshot_key(id), None);
         if let Err(error) = self.meta_store().put_batch(&[put]) {
             tracing::debug!(%error, "a deleted partition's checkpoint stays until it is overwritten");
@@ -381,16 +403,18 @@ impl Node {
     }
 }
 
-/// The replicas whose brokers may not be in an ISR (KIP-841).
-fn inactive(image: &MetadataImage, state: &PartitionState) -> Vec<BrokerId> {
-    let is_active =
-        |id: &BrokerId| image.broker(*id).is_some_and(|broker| broker.state == BrokerState::Active);
+/// The replicas that may not be in an ISR, for their brokers' sake (KIP-841) or because their logs failed.
+fn inactive(image: &MetadataImage, partition: TopicPartition, state: &PartitionState) -> Vec<BrokerId> {
+    let is_active = |id: &BrokerId| {
+        image.broker(*id).is_some_and(|broker| broker.state == BrokerState::Active)
+            && !image.is_failed(partition, *id)
+    };
     state.replicas.iter().copied().filter(|id| !is_active(id)).collect()
 }
 
 /// What opening many partitions took.
 #[derive(Debug, Default)]
-struct OpenedSum {
+pub(crate) struct OpenedSum {
     bytes_read: u64,
     bytes_replayed: u64,
     bytes_cut: u64,
@@ -445,7 +469,7 @@ impl Changes {
                     changes.is_activity = true;
                     changes.is_registration |= *id == here;
                 }
-                Record::UnregisterBroker { .. } => changes.is_activity = true,
+                Record::UnregisterBroker { .. } | Record::ReplicaHealth { .. } => changes.is_activity = true,
                 _ => {}
             }
         }
@@ -465,14 +489,14 @@ struct RoleChanges {
 
 /// What a change of the metadata makes of the partitions here, for one line to the operator.
 #[derive(Debug, Default)]
-struct RolesSum {
+pub(crate) struct RolesSum {
     leads: usize,
     waits: usize,
     follows: BTreeMap<BrokerId, usize>,
 }
 
 impl RolesSum {
-    fn tell(&self) {
+    pub(crate) fn tell(&self) {
         if self.leads > 0 {
             tracing::info!("now leading {}", many(self.leads));
         }

@@ -7,7 +7,7 @@ use crate::partition::Partition;
 use highwater_core::ids::{PartitionIndex, TopicId, TopicPartition};
 use highwater_protocol::ErrorCode;
 use highwater_protocol::topics::TopicRef;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// A partition's place in the registry.
@@ -17,6 +17,8 @@ pub enum Entry {
     Online(Arc<Partition>),
     /// Its log did not open; why.
     Offline(Arc<str>),
+    /// Its log is corrupt, and another replica's may take its place; what is wrong.
+    Corrupt(Arc<str>),
 }
 
 /// All partitions of this node.
@@ -29,6 +31,8 @@ pub struct Registry {
 struct Inner {
     names: BTreeMap<Arc<str>, TopicId>,
     partitions: BTreeMap<TopicPartition, Entry>,
+    /// Those of them that are [`Entry::Corrupt`].
+    corrupt: BTreeSet<TopicPartition>,
 }
 
 impl Registry {
@@ -62,7 +66,7 @@ impl Registry {
         let id = TopicPartition { topic_id, partition: PartitionIndex(partition) };
         match inner.partitions.get(&id) {
             Some(Entry::Online(partition)) => Ok(partition.clone()),
-            Some(Entry::Offline(_)) => Err(ErrorCode::KafkaStorageError),
+            Some(Entry::Offline(_) | Entry::Corrupt(_)) => Err(ErrorCode::KafkaStorageError),
             None => Err(ErrorCode::UnknownTopicOrPartition),
         }
     }
@@ -71,7 +75,7 @@ impl Registry {
     pub fn get(&self, id: TopicPartition) -> Option<Arc<Partition>> {
         match self.read().partitions.get(&id) {
             Some(Entry::Online(partition)) => Some(partition.clone()),
-            Some(Entry::Offline(_)) | None => None,
+            Some(Entry::Offline(_) | Entry::Corrupt(_)) | None => None,
         }
     }
 
@@ -84,6 +88,11 @@ impl Registry {
     pub fn insert(&self, topic: &Arc<str>, id: TopicPartition, entry: Entry) {
         let mut inner = self.write();
         inner.names.insert(topic.clone(), id.topic_id);
+        if matches!(entry, Entry::Corrupt(_)) {
+            inner.corrupt.insert(id);
+        } else {
+            inner.corrupt.remove(&id);
+        }
         inner.partitions.insert(id, entry);
     }
 
@@ -96,12 +105,20 @@ impl Registry {
         let first = TopicPartition { topic_id, partition: PartitionIndex(0) };
         let last = TopicPartition { topic_id, partition: PartitionIndex(i32::MAX) };
         let ids: Vec<_> = inner.partitions.range(first..=last).map(|(id, _)| *id).collect();
+        inner.corrupt.retain(|id| id.topic_id != topic_id);
         ids.into_iter().filter_map(|id| inner.partitions.remove_entry(&id)).collect()
     }
 
     /// Takes one partition out.
     pub fn remove(&self, id: TopicPartition) -> Option<Entry> {
-        self.write().partitions.remove(&id)
+        let mut inner = self.write();
+        inner.corrupt.remove(&id);
+        inner.partitions.remove(&id)
+    }
+
+    /// The partitions whose logs are corrupt; mostly none.
+    pub fn corrupt(&self) -> Vec<TopicPartition> {
+        self.read().corrupt.iter().copied().collect()
     }
 
     /// The served partitions of a topic, in the order of their numbers.
@@ -119,7 +136,7 @@ impl Registry {
     /// How many partitions are served, and how many are offline.
     pub fn counts(&self) -> (usize, usize) {
         let inner = self.read();
-        let offline = inner.partitions.values().filter(|e| matches!(e, Entry::Offline(_))).count();
+        let offline = inner.partitions.values().filter(|e| !matches!(e, Entry::Online(_))).count();
         (inner.partitions.len() - offline, offline)
     }
 }
@@ -128,7 +145,7 @@ impl Entry {
     fn online(&self) -> Option<Arc<Partition>> {
         match self {
             Self::Online(partition) => Some(partition.clone()),
-            Self::Offline(_) => None,
+            Self::Offline(_) | Self::Corrupt(_) => None,
         }
     }
 }

@@ -3,7 +3,8 @@
 use super::checkpoint::{LastRun, RecoveryPoints};
 use super::error::LogError;
 use super::identity::{
-    self, METADATA_BYTES_MAX, METADATA_FILE, deleted_dir_name, dir_name, is_deleted_dir, parse_dir_name,
+    self, METADATA_BYTES_MAX, METADATA_FILE, damaged_dir_name, deleted_dir_name, dir_name, is_deleted_dir,
+    parse_dir_name,
 };
 use super::recovery::{Opening, RecoveryReport};
 use super::segment::LogContext;
@@ -393,6 +394,27 @@ impl DataDir {
         let to = self.path.join(deleted_dir_name(tp));
         self.points.forget(tp);
         self.context.disk.rename(&from, &to).map_err(LogError::io("rename", &from))
+    }
+
+    /// Takes a corrupt log that nobody has opened out of the way, so that a new one can be made, and gives back where
+    /// it is then. It is kept for the operator: nothing here removes it. One is kept of each partition, so that a device
+    /// that damages whatever it holds is not filled with copies.
+    ///
+    /// What is known of its flushed records is forgotten first, and for good: after a crash in between, the log that is
+    /// opened under the old name may be cut where it is damaged.
+    pub fn set_aside(&self, topic: &str, tp: TopicPartition) -> Result<PathBuf, LogError> {
+        let disk = &*self.context.disk;
+        let from = self.path.join(dir_name(topic, tp.partition));
+        let to = self.path.join(damaged_dir_name(tp));
+        if disk.list(&to).is_ok() {
+            let taken = io::Error::new(io::ErrorKind::AlreadyExists, "an earlier damaged log is kept there");
+            return Err(LogError::io("set the damaged log aside as", &to)(taken));
+        }
+        self.points.forget(tp);
+        self.points.write()?;
+        disk.rename(&from, &to).map_err(LogError::io("rename", &from))?;
+        disk.sync_dir(&self.path).now().map_err(LogError::io("sync", &self.path))?;
+        Ok(to)
     }
 
     /// The directories that wait for their removal; call [`DataDir::remove_deleted`] for each once

@@ -32,6 +32,11 @@ pub(super) fn deleted_dir_name(tp: TopicPartition) -> String {
     format!("{}.{}{DELETED_SUFFIX}", tp.partition, tp.topic_id)
 }
 
+/// The name of a damaged log's directory once another log has taken its place. It stays until an operator removes it.
+pub(super) fn damaged_dir_name(tp: TopicPartition) -> String {
+    format!("{}.{}-damaged", tp.partition, tp.topic_id)
+}
+
 /// Whether a directory waits for its removal.
 pub(super) fn is_deleted_dir(name: &str) -> bool {
     name.ends_with(DELETED_SUFFIX) && name.contains('.')
@@ -97,6 +102,8 @@ mod tests {
         assert!(is_deleted_dir(&deleted_dir_name(tp)));
         assert!(!is_deleted_dir("a.b-3"));
         assert_eq!(parse_dir_name(&deleted_dir_name(tp)), None);
+        assert_eq!(parse_dir_name(&damaged_dir_name(tp)), None);
+        assert!(!is_deleted_dir(&damaged_dir_name(tp)), "nothing removes it");
     }
 
     #[test]

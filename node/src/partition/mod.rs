@@ -38,6 +38,7 @@ use highwater_core::time::{Instant, Timestamp};
 use highwater_protocol::ErrorCode;
 use state::State;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use waiter::Deliveries;
 
@@ -72,6 +73,8 @@ pub struct Partition {
     /// The topic's effective settings, for validation without the cell's lock.
     config: RwLock<Arc<TopicConfig>>,
     cell: CellLock<State>,
+    /// A step has panicked, and that was said to whoever is to know.
+    is_break_told: AtomicBool,
 }
 
 /// What a fetch got of one partition.
@@ -128,7 +131,7 @@ impl Partition {
     fn step<R>(&self, step: impl FnOnce(&mut State, &Shell) -> R) -> Result<R, CellBroken> {
         let mut deliveries = Deliveries::default();
         let result = {
-            let mut state = self.cell.lock()?;
+            let mut state = self.cell.lock().inspect_err(|_| self.tell_broken())?;
             let result = step(&mut state, &self.shell);
             state.run(&self.shell, &mut deliveries);
             self.after(&mut state);
@@ -138,8 +141,19 @@ impl Partition {
         Ok(result)
     }
 
+    /// A step has panicked, so that nothing is served from here any more. Whoever notices first tells the controller.
+    fn tell_broken(&self) {
+        if !self.is_break_told.swap(true, Ordering::Relaxed) {
+            tracing::error!(topic = %self.topic, partition = self.id.partition.0, error = %CellBroken, "the partition is offline");
+            self.shell.replication.log_failed(self.id);
+        }
+    }
+
     /// Tells everyone what a step had for them. No lock is held.
     fn deliver(&self, mut deliveries: Deliveries) {
+        if deliveries.take_failure() {
+            self.shell.replication.log_failed(self.id);
+        }
         if let Some(change) = deliveries.take_following() {
             self.shell.replication.follows(self.id, change);
         }
@@ -199,7 +213,10 @@ impl Partition {
     ) -> Option<Result<Produced, ProduceError>> {
         let mut deliveries = Deliveries::default();
         let answer = match self.cell.lock() {
-            Err(broken) => Some(Err(ErrorCode::from(broken).into())),
+            Err(broken) => {
+                self.tell_broken();
+                Some(Err(ErrorCode::from(broken).into()))
+            }
             Ok(mut state) => {
                 let token = state.token();
                 let now = self.shell.clock.now();

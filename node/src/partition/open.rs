@@ -14,6 +14,7 @@ use highwater_core::replica::{CorruptLog, EpochStart, Epochs, Producers, Recover
 use highwater_core::{guard, planted};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, RwLock};
 
 /// Why a partition cannot be opened. It stays offline, its files untouched; the node goes on without it.
@@ -23,6 +24,13 @@ pub enum OpenError {
     Log(LogError),
     /// Its batches contradict each other.
     Corrupt(CorruptLog),
+}
+
+impl OpenError {
+    /// Whether what the log holds is wrong, so that another copy of it is the cure; not the device that it is on.
+    pub const fn is_corruption(&self) -> bool {
+        matches!(self, Self::Corrupt(_) | Self::Log(LogError::Corrupt(_)))
+    }
 }
 
 impl fmt::Display for OpenError {
@@ -191,6 +199,7 @@ impl Opening<'_> {
             me: me.clone(),
             config: RwLock::new(self.config),
             cell: CellLock::new(State::new(replica, log, shard)),
+            is_break_told: AtomicBool::new(false),
         });
         Ok(Opened { partition, report, replayed_bytes })
     }

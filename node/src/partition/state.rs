@@ -13,7 +13,7 @@ use highwater_core::coordinator::LoadId;
 use highwater_core::ids::{BrokerId, LeaderEpoch, Offset, PartitionEpoch, Token};
 use highwater_core::machine::{Machine, Outbox};
 use highwater_core::replica::{
-    CutReason, Effect, FetchPosition, Input, Leadership, Producers, Replica, Reply, Role,
+    CutReason, Effect, FetchPosition, Input, Leadership, Offline, Producers, Replica, Reply, Role,
 };
 use highwater_core::time::{Instant, Now};
 use std::collections::{BTreeMap, VecDeque};
@@ -50,6 +50,8 @@ pub(super) struct State {
     is_roll_listed: bool,
     /// Whom the fetchers believe to be followed, and from where.
     follows: (Option<BrokerId>, Option<FetchPosition>),
+    /// The log failed, and that was said to whoever is to know.
+    is_failure_told: bool,
 }
 
 /// Names for those who wait in one cell, each given once.
@@ -84,6 +86,7 @@ impl State {
             is_roll_untold: false,
             is_roll_listed: false,
             follows: (None, None),
+            is_failure_told: false,
         }
     }
 
@@ -271,6 +274,10 @@ impl State {
             }
         }
         self.note_following(deliveries);
+        let has_failed = matches!(self.replica.role(), Role::Offline(Offline::Storage));
+        if has_failed && !std::mem::replace(&mut self.is_failure_told, true) {
+            deliveries.fail();
+        }
         #[cfg(debug_assertions)]
         self.assert_invariants();
     }

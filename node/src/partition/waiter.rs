@@ -52,6 +52,8 @@ pub(super) struct Deliveries {
     isr: Option<IsrProposal>,
     /// Another leader to follow, or another position.
     following: Option<FollowChange>,
+    /// The log has failed in this step.
+    has_failed: bool,
 }
 
 /// A replica follows another leader, or stands elsewhere.
@@ -123,6 +125,15 @@ impl Deliveries {
     /// What the fetchers are to be told.
     pub(super) fn take_following(&mut self) -> Option<FollowChange> {
         self.following.take()
+    }
+
+    pub(super) const fn fail(&mut self) {
+        self.has_failed = true;
+    }
+
+    /// Whether the controller is to be told that the log failed.
+    pub(super) fn take_failure(&mut self) -> bool {
+        std::mem::take(&mut self.has_failed)
     }
 
     /// The answer to the produce that was just handed in under `token`, if it is there.

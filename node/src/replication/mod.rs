@@ -191,6 +191,13 @@ impl Replication {
         }
     }
 
+    /// The log of a replica here has failed: the controller is to know. Called without any cell's lock.
+    pub fn log_failed(&self, partition: TopicPartition) {
+        if let Some(node) = self.node() {
+            node.membership().log_failed(partition);
+        }
+    }
+
     /// Through whom proposals reach the controller. Those made before are made again in time.
     pub fn set_isr_channel(&self, channel: Weak<dyn IsrChannel>) {
         self.isr.set_channel(channel);

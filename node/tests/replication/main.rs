@@ -95,6 +95,12 @@ impl Cluster {
         self.run(&["produce", topic], &input);
     }
 
+    /// The same in lines so long that a thousand of them fill the smallest segment.
+    fn produce_wide(&self, topic: &str, numbers: std::ops::Range<u32>) {
+        let input: String = numbers.map(|n| format!("{n:0>1100}\n")).collect();
+        self.run(&["produce", topic], &input);
+    }
+
     /// All numbers of a topic, each once, sorted.
     fn consume(&self, topic: &str) -> Vec<u32> {
         let text = self.run(&["consume", topic, "--from", "earliest"], "");
@@ -127,6 +133,33 @@ impl Cluster {
         let replicas = described.pointer("/topics/0/partitions/0/replicas").and_then(|r| r.as_array());
         let replicas = replicas.unwrap_or_else(|| panic!("no replicas in {text}"));
         replicas.iter().filter_map(serde_json::Value::as_i64).collect()
+    }
+
+    /// Who leads a topic's first partition, and in which leader epoch; 0 while nobody does.
+    fn leader(&self, topic: &str) -> (usize, i64) {
+        let text = self.run(&["topic", "describe", topic, "--json"], "");
+        let described: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let partition = described.pointer("/topics/0/partitions/0").unwrap_or_else(|| panic!("{text}"));
+        let leader = partition["leader"].as_i64().and_then(|leader| usize::try_from(leader).ok());
+        (leader.unwrap_or(0), partition["leader_epoch"].as_i64().unwrap_or(-1))
+    }
+
+    /// Waits until a node has logged this; the line.
+    fn wait_logged(&self, node: usize, what: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let log = self.log_of(node);
+            if let Some(line) = log.lines().find(|line| line.contains(what)) {
+                return line.to_owned();
+            }
+            assert!(Instant::now() < deadline, "node {node} does not say {what:?}:\n{log}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Which of the nodes that are up has logged this.
+    fn someone_logged(&self, what: &str) -> bool {
+        self.nodes.iter().flatten().any(|node| node.log().contains(what))
     }
 
     /// Waits until a node has nothing of `gone` and `moved` on its disk, under whatever name.
@@ -279,4 +312,116 @@ async fn whoever_says_that_a_topic_is_made_knows_of_it() {
             assert!(seen.partitions.iter().all(|partition| partition.leader_id > 0), "{seen:?}");
         }
     }
+}
+
+/// The segments of a log, oldest first.
+fn segments(dir: &Path) -> Vec<std::path::PathBuf> {
+    let files = std::fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry").path());
+    let mut segments: Vec<_> = files.filter(|path| path.extension().is_some_and(|e| e == "log")).collect();
+    segments.sort();
+    segments
+}
+
+const SMALL_SEGMENTS: &str = "segment.bytes=1048576";
+
+#[test]
+fn a_corrupt_log_is_set_aside_and_its_replica_fetched_anew() {
+    let mut cluster = Cluster::start(5);
+    cluster.run(&["topic", "create", "worn", "--replication-factor", "3", "--config", SMALL_SEGMENTS], "");
+    for part in 0..10 {
+        cluster.produce_wide("worn", part * 500..(part + 1) * 500);
+    }
+    cluster.wait_in_sync("worn");
+    let (was, epoch) = cluster.leader("worn");
+    cluster.kill(was);
+    let before = segments(&cluster.topic_dir(was, "worn-0"));
+    assert!(before.len() > 3, "one in the middle: {before:?}");
+    let middle = &before[before.len() / 2];
+    let whole = std::fs::read(middle).expect("a segment");
+    std::fs::write(middle, &whole[..whole.len() / 2]).expect("a segment");
+    cluster.produce_wide("worn", 5000..5200);
+    let (now, _) = cluster.leader("worn");
+    assert!(now != was && now != 0, "{now} leads after {was} in epoch {epoch}");
+
+    cluster.start_again(was);
+    let line = cluster.wait_logged(was, "a corrupt log is set aside and its replica fetched anew");
+    for part in ["WARN", "worn", "partition=0", "-damaged", "look into the disk"] {
+        assert!(line.contains(part), "{part:?} is not in {line:?}");
+    }
+    let offline = cluster.wait_logged(was, "the partition stays offline");
+    let file = middle.file_name().expect("a name").to_str().expect("text");
+    assert!(offline.contains("ERROR") && offline.contains(file), "{offline}");
+    cluster.wait_in_sync("worn");
+    assert!(cluster.someone_logged("the log of a replica has failed"), "the controller tells, too");
+    assert!(cluster.someone_logged("a replica whose log failed was made anew"));
+
+    // What was damaged is kept as it was found.
+    let names = std::fs::read_dir(cluster.dir.path().join(was.to_string())).expect("a directory");
+    let aside = names.map(|entry| entry.expect("an entry").path());
+    let aside: Vec<_> = aside.filter(|path| path.to_string_lossy().ends_with("-damaged")).collect();
+    assert_eq!(aside.len(), 1, "{aside:?}");
+    assert_eq!(std::fs::read(aside[0].join(file)).expect("it is kept"), &whole[..whole.len() / 2]);
+
+    // The new copy is as good as the others: it leads, and has everything.
+    cluster.kill(now);
+    cluster.produce_wide("worn", 5200..5400);
+    assert_eq!(cluster.consume("worn"), (0..5400).collect::<Vec<_>>());
+    cluster.start_again(now);
+    cluster.wait_in_sync("worn");
+    cluster.kill((1..=3).find(|node| *node != was && *node != now).expect("one of three"));
+    assert_eq!(cluster.consume("worn"), (0..5400).collect::<Vec<_>>());
+
+    // The copy is damaged again: the first damaged log is in the way, and says what to do.
+    cluster.kill(was);
+    cluster.nodes[now - 1].take().expect("it is up").kill();
+    let again = segments(&cluster.topic_dir(was, "worn-0"));
+    let middle = &again[again.len() / 2];
+    let whole = std::fs::read(middle).expect("a segment");
+    std::fs::write(middle, &whole[..whole.len() / 2]).expect("a segment");
+    let spawned: Vec<_> = (1..=3).map(|node| Some(cluster.serve(node).spawn())).collect();
+    cluster.nodes = spawned;
+    cluster.nodes.iter_mut().flatten().for_each(Broker::wait_ready);
+    let line = cluster.wait_logged(was, "a corrupt log is not set aside");
+    assert!(line.contains("an earlier damaged log is kept there"), "{line}");
+    assert_ne!(cluster.leader("worn").0, was);
+    assert_eq!(cluster.consume("worn"), (0..5400).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_leader_whose_log_fails_gives_up_what_it_leads_and_nothing_else() {
+    let mut cluster = Cluster::start(6);
+    let create = |topic: &str| {
+        cluster.run(&["topic", "create", topic, "--replication-factor", "3", "--config", SMALL_SEGMENTS], "");
+        cluster.produce(topic, 0..200);
+        cluster.wait_in_sync(topic);
+    };
+    create("worn");
+    create("well");
+    let (was, epoch) = cluster.leader("worn");
+    // Wherever the log rolls next, the segment's name is taken by something that is no file.
+    let dir = cluster.topic_dir(was, "worn-0");
+    let taken: Vec<_> = (201..2000).map(|offset| dir.join(format!("{offset:020}.log"))).collect();
+    taken.iter().filter(|path| !path.exists()).for_each(|path| std::fs::create_dir(path).expect("a name"));
+    for part in 1..8 {
+        cluster.produce_wide("worn", part * 200..(part + 1) * 200);
+    }
+    let (now, later) = cluster.leader("worn");
+    assert!(now != was && now != 0 && later > epoch, "{now} leads in {later} after {was} in {epoch}");
+    let line = cluster.wait_logged(was, "appending failed; the partition goes offline");
+    assert!(line.contains("ERROR") && line.contains("worn-0"), "{line}");
+    assert!(cluster.someone_logged("the log of a replica has failed"), "the controller tells, too");
+    assert_eq!(cluster.consume("worn"), (0..1600).collect::<Vec<_>>());
+    // The process goes on with the others.
+    cluster.produce("well", 200..400);
+    cluster.wait_in_sync("well");
+
+    // With its disk in order it starts, recovers its log and catches up.
+    cluster.kill(was);
+    taken.iter().filter(|path| path.is_dir()).for_each(|path| std::fs::remove_dir(path).expect("empty"));
+    cluster.start_again(was);
+    cluster.wait_in_sync("worn");
+    cluster.kill(now);
+    cluster.produce_wide("worn", 1600..1800);
+    assert_eq!(cluster.consume("worn"), (0..1800).collect::<Vec<_>>());
+    assert_eq!(cluster.consume("well"), (0..400).collect::<Vec<_>>());
 }
