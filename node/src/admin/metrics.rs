@@ -193,7 +193,13 @@ impl Page<'_> {
         for (name, help, total) in totals {
             self.counter(name, help, total.load(Relaxed))?;
         }
-        Ok(())
+        let [leader, follower] = node.replication().throttled();
+        let help = "Bytes of batches that counted against a replication throttle (KIP-73)";
+        let bytes = [("leader", leader.0), ("follower", follower.0)];
+        self.counters("highwater_replication_throttled_bytes", help, "side", bytes)?;
+        let help = "Times that replicas out of sync were held back by a replication throttle";
+        let holds = [("leader", leader.1), ("follower", follower.1)];
+        self.counters("highwater_replication_throttle_holds", help, "side", holds)
     }
 
     /// The metadata quorum as this node sees it. Only the leader knows how far the others are.

@@ -223,6 +223,12 @@ impl Replication {
         fetchers.iter().for_each(|fetcher| fetcher.registered());
     }
 
+    /// Running totals of the throttles (KIP-73), of the leader's side and the follower's: bytes that counted against the
+    /// limit, and how often replicas were held back for it.
+    pub fn throttled(&self) -> [(u64, u64); 2] {
+        [self.throttles.leading.totals(), self.throttles.following.totals()]
+    }
+
     /// How many partitions are followed here, and how many are followed by others from here.
     pub fn partitions(&self) -> (usize, usize) {
         let fetchers: Vec<_> = lock(&self.fetchers).values().cloned().collect();

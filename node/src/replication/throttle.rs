@@ -9,7 +9,7 @@ use highwater_core::ids::{BrokerId, TopicPartition};
 use highwater_core::quota::ReplicationQuota;
 use highwater_core::time::Instant;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::lock;
 
@@ -29,6 +29,10 @@ pub(super) struct Throttle {
     quota: Mutex<ReplicationQuota>,
     /// What an operator calls it.
     setting: &'static str,
+    /// Bytes that counted against the limit.
+    bytes: AtomicU64,
+    /// How often replicas were held back for it.
+    holds: AtomicU64,
 }
 
 impl ReplicationThrottles {
@@ -38,6 +42,8 @@ impl ReplicationThrottles {
             is_limited: AtomicBool::new(false),
             quota: Mutex::new(ReplicationQuota::new(window)),
             setting,
+            bytes: AtomicU64::new(0),
+            holds: AtomicU64::new(0),
         };
         Self {
             leading: throttle("leader.replication.throttled.rate"),
@@ -81,12 +87,20 @@ impl Throttle {
 
     /// Counts what a throttled replica copied.
     pub(super) fn record(&self, now: Instant, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         lock(&self.quota).record(now, bytes as u64);
     }
 
     /// Whether throttled replicas may copy now, `planned` bytes being under way; if not, from when on.
     pub(super) fn admit(&self, now: Instant, planned: usize) -> Result<(), Instant> {
-        lock(&self.quota).admit(now, planned as u64)
+        lock(&self.quota).admit(now, planned as u64).inspect_err(|_| {
+            self.holds.fetch_add(1, Ordering::Relaxed);
+        })
+    }
+
+    /// Running totals of the bytes that counted against the limit, and of how often replicas were held back for it.
+    pub(super) fn totals(&self) -> (u64, u64) {
+        (self.bytes.load(Ordering::Relaxed), self.holds.load(Ordering::Relaxed))
     }
 }
 

@@ -55,6 +55,7 @@ impl Cluster {
                 "--initial-controllers",
                 &voters.join(","),
             ])
+            .args(["--admin", "127.0.0.1:0"])
             .set("min.insync.replicas=2")
             .set("log.segment.delete.delay.ms=200")
     }
@@ -160,6 +161,17 @@ impl Cluster {
     /// Which of the nodes that are up has logged this.
     fn someone_logged(&self, what: &str) -> bool {
         self.nodes.iter().flatten().any(|node| node.log().contains(what))
+    }
+
+    /// The sum of a metric's value on all nodes that are up.
+    fn metric(&self, name: &str) -> u64 {
+        let pages = self.nodes.iter().flatten().map(|node| node.page("/metrics").1);
+        let value = |page: &String| {
+            let line = page.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|value| value.trim().parse::<u64>().ok())
+                .unwrap_or_else(|| panic!("{name}: {page}"))
+        };
+        pages.collect::<Vec<_>>().iter().map(value).sum()
     }
 
     /// Waits until a node has nothing of `gone` and `moved` on its disk, under whatever name.
@@ -281,6 +293,14 @@ fn a_throttled_move_takes_its_time_and_the_throttle_is_lifted_behind_it() {
     }
     // A second of it may come at once.
     assert!(begun.elapsed() >= Duration::from_secs(4), "it came in {:?}", begun.elapsed());
+    for side in ["leader", "follower"] {
+        let bytes =
+            cluster.metric(&format!("highwater_replication_throttled_bytes_total{{side=\"{side}\"}} "));
+        assert!(bytes >= 3_000_000, "{side}: {bytes} bytes of 3 MB were throttled");
+    }
+    let holds = cluster.metric("highwater_replication_throttle_holds_total{side=\"leader\"} ")
+        + cluster.metric("highwater_replication_throttle_holds_total{side=\"follower\"} ");
+    assert!(holds > 0, "nobody was ever held back");
     cluster.run(&["cluster", "reassign", "--unthrottle"], "");
     let lifted = cluster.run(&["topic", "describe", "heavy", "--json"], "");
     assert!(!lifted.contains("throttled.replicas"), "{lifted}");
