@@ -88,9 +88,13 @@ pub(crate) fn check_roles(config: &NodeSetup, starting: &StartingController) -> 
 pub(crate) fn new_cluster_id(seed: &[u8; 32]) -> String {
     let mut id = [0; 16];
     id.copy_from_slice(&seed[16..]);
-    // In text it must not begin as a flag does.
+    highwater_core::ids::TopicId(as_no_flag(id)).to_string()
+}
+
+/// The id, but for a bit without which a command line would not take its text for a flag: '-' is the digit 62.
+pub(crate) const fn as_no_flag(mut id: [u8; 16]) -> [u8; 16] {
     id[0] &= 0x7f;
-    highwater_core::ids::TopicId(id).to_string()
+    id
 }
 
 /// Where other nodes reach this one.
@@ -210,4 +214,19 @@ fn found(
         data_dir.join_cluster(&cluster_id).map_err(MetadataError::DataDir)?;
     }
     Ok(epoch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_no_flag_whatever_was_drawn() {
+        for first in 0..=u8::MAX {
+            let id = as_no_flag([first; 16]);
+            let text = highwater_core::ids::TopicId(id).to_string();
+            assert!(!text.starts_with('-'), "{text}");
+            assert_eq!(&id[1..], &[first; 15], "all else is as drawn");
+        }
+    }
 }

@@ -6,6 +6,7 @@ use super::{CliError, Output};
 use crate::config::NodeConfig;
 use crate::controller::InitialController;
 use crate::disk::RealDisk;
+use crate::founding::as_no_flag;
 use crate::log::{DataDir, DataDirConfig, DataDirError, LogContext, OpenFiles, read_owner};
 use clap::{ArgGroup, Args};
 use highwater_core::ids::DirectoryId;
@@ -117,16 +118,11 @@ pub(super) fn print_uuid(output: Output) -> Result<(), CliError> {
 
 /// As Kafka's: random, and none that a command line would take for a flag.
 fn new_uuid() -> Result<Uuid, CliError> {
-    loop {
-        let mut bytes: [u8; 16] = random()?;
-        // Version 4, variant 1.
-        bytes[6] = bytes[6] & 0x0f | 0x40;
-        bytes[8] = bytes[8] & 0x3f | 0x80;
-        let id = Uuid(bytes);
-        if !id.to_string().starts_with('-') {
-            return Ok(id);
-        }
-    }
+    let mut bytes: [u8; 16] = random()?;
+    // Version 4, variant 1.
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    Ok(Uuid(as_no_flag(bytes)))
 }
 
 /// Refuses what could never start.
