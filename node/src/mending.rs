@@ -52,7 +52,8 @@ impl Node {
                     topic = %topic.name,
                     partition,
                     %error,
-                    "a corrupt log is not set aside: its replica stays offline; look into the disk, remove what was set aside before, and start the node again"
+                    "a corrupt log is not set aside: its replica stays offline; look into the disk, remove what was set \
+                     aside before, and start the node again"
                 );
                 let why = error.to_string().into();
                 return self.registry().insert(&topic.name, id, Entry::Offline(why));

@@ -144,7 +144,8 @@ impl Partition {
     /// A step has panicked, so that nothing is served from here any more. Whoever notices first tells the controller.
     fn tell_broken(&self) {
         if !self.is_break_told.swap(true, Ordering::Relaxed) {
-            tracing::error!(topic = %self.topic, partition = self.id.partition.0, error = %CellBroken, "the partition is offline");
+            let (topic, partition) = (&self.topic, self.id.partition.0);
+            tracing::error!(%topic, partition, error = %CellBroken, "the partition is offline");
             self.shell.replication.log_failed(self.id);
         }
     }
