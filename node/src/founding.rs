@@ -27,7 +27,7 @@ pub(crate) fn open_data_dir(
 ) -> Result<DataDir, DataDirError> {
     let context = LogContext { disk: disk.clone(), files: OpenFiles::new(config.open_files_max) };
     // Whoever cannot vote founds nothing.
-    let founds = config.initial_controllers.is_empty() && config.roles.controller;
+    let founds = names_nobody(config) && config.roles.controller;
     DataDir::open(
         context,
         &DataDirConfig {
@@ -43,9 +43,14 @@ pub(crate) fn open_data_dir(
     )
 }
 
+/// Whether the configuration says nothing of other nodes.
+const fn names_nobody(config: &NodeSetup) -> bool {
+    config.initial_controllers.is_empty() && config.bootstrap_servers.is_empty()
+}
+
 /// Refuses to make a directory for a node that could never start on it.
 pub(crate) fn check_new(config: &NodeSetup, disk: &dyn Disk) -> Result<(), StartError> {
-    let knows_nobody = config.initial_controllers.is_empty() && !config.roles.controller;
+    let knows_nobody = names_nobody(config) && !config.roles.controller;
     if knows_nobody && read_owner(disk, &config.data_dir)?.is_none() {
         return Err(nobody_named(config));
     }
@@ -54,7 +59,8 @@ pub(crate) fn check_new(config: &NodeSetup, disk: &dyn Disk) -> Result<(), Start
 
 fn nobody_named(config: &NodeSetup) -> StartError {
     StartError::Roles(format!(
-        "process.roles={} needs the controllers of a cluster: name them with --initial-controllers",
+        "process.roles={} needs the controllers of a cluster: name them with --initial-controllers, or say where \
+         they are with controller.quorum.bootstrap.servers",
         config.roles
     ))
 }
@@ -81,7 +87,8 @@ pub(crate) fn check_roles(config: &NodeSetup, starting: &StartingController) -> 
             config.roles
         )));
     }
-    if starting.knows_nobody() { Err(nobody_named(config)) } else { Ok(()) }
+    let is_alone = starting.knows_nobody() && config.bootstrap_servers.is_empty();
+    if is_alone { Err(nobody_named(config)) } else { Ok(()) }
 }
 
 /// The id of a cluster that is founded in this run.

@@ -57,6 +57,8 @@ pub struct NodeSetup {
     /// The controllers of the cluster that this node founds or joins (KIP-853); none if it founds one alone, or knows
     /// them from its directory.
     pub initial_controllers: Vec<InitialController>,
+    /// Where it asks for the quorum if it knows nobody of it.
+    pub bootstrap_servers: Vec<PeerAddress>,
     /// What file, environment and command line say.
     pub fixed: ConfigMap,
     /// How clients reach it, by listener, with the ports that were really bound.
@@ -205,7 +207,8 @@ impl Node {
             now,
         })?;
         check_roles(&config, &starting)?;
-        if starting.knows_nobody() {
+        let asked = if starting.knows_nobody() { config.bootstrap_servers.clone() } else { Vec::new() };
+        if starting.knows_nobody() && asked.is_empty() {
             tracing::warn!(
                 "no controller of the cluster is known: name them with --initial-controllers; the node waits for one to call"
             );
@@ -260,6 +263,10 @@ impl Node {
             node.open_partitions()?;
         }
         node.start_workers(&platform.control);
+        for server in asked {
+            tracing::info!("no controller of the cluster is known: asking at {server}");
+            node.shell.peers.find(server);
+        }
         let image = node.image();
         node.desk.started(&image);
         node.membership.applied(&image);

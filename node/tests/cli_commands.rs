@@ -404,6 +404,14 @@ fn settings_are_explained() {
     assert_eq!(source("log.retention.hours"), Some(format!("{file}:1").into()));
     assert_eq!(source("log.retention.ms"), None);
 
+    let set = "controller.quorum.voters=1@a:9093";
+    let all = run(&format!("config explain --set {set} --json")).json();
+    let all = all["settings"].as_array().unwrap();
+    for name in ["controller.quorum.voters", "controller.quorum.bootstrap.servers"] {
+        let setting = all.iter().find(|setting| setting["name"] == name).unwrap();
+        assert_eq!(setting["class"], "honoured", "{setting:?}");
+    }
+
     let human = run("config explain log.retention.hours").ok().to_owned();
     assert!(human.starts_with("SETTING") && human.contains("168"), "{human}");
     for (class, shown) in [("implemented", "honoured"), ("accepted", "accepted"), ("refused", "refused")] {

@@ -217,6 +217,7 @@ impl Machine {
             data_dir: PathBuf::from("/data"),
             cluster_id: None,
             initial_controllers: self.controllers.iter().map(|id| controller(*id)).collect(),
+            bootstrap_servers: Vec::new(),
             fixed: self.config.clone(),
             endpoints: vec![Endpoint {
                 listener: "PLAINTEXT".to_owned(),

@@ -75,10 +75,14 @@ impl Quorum {
         }
     }
 
-    /// Asks some other voter who leads.
+    /// Asks some other voter who leads; while none is known, some peer that is there.
     pub(super) fn probe(&mut self, out: &mut Outbox<Effect>) {
         let me = self.me.id;
-        let others: Vec<BrokerId> = self.voters().keys().map(|key| key.id).filter(|id| *id != me).collect();
+        let mut others: Vec<BrokerId> =
+            self.voters().keys().map(|key| key.id).filter(|id| *id != me).collect();
+        if self.voters().is_empty() {
+            others.extend(&self.met);
+        }
         if others.is_empty() {
             return;
         }

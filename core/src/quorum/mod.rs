@@ -52,6 +52,7 @@ use crate::{guard, planted};
 use log::LogState;
 use random::Random;
 use reconfiguration::Joining;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Messages held back while a vote is being stored. More are dropped: whoever misses one asks again.
@@ -113,6 +114,8 @@ pub struct Quorum {
     change: Option<(Vec<Token>, Offset)>,
     /// A voter to be, which has to catch up first.
     joining: Option<Joining>,
+    /// Peers that are there, while no voter is known: some of them know who leads.
+    met: BTreeSet<BrokerId>,
 }
 
 impl Quorum {
@@ -143,6 +146,7 @@ impl Quorum {
             skips_vote_file: false,
             change: None,
             joining: None,
+            met: BTreeSet::new(),
         };
         let is_told = quorum.log.voters.changed_at().is_none_or(|at| at < quorum.log.flushed);
         quorum.skips_vote_file = quorum.is_sole_voter() && is_told;
@@ -371,6 +375,9 @@ impl Quorum {
         }
         if let Role::Leader(state) = &mut self.role {
             state.announce_at = now.mono;
+        }
+        if self.voters().is_empty() {
+            self.met.insert(peer);
         }
         if self.leader().is_some_and(|leader| leader.id == peer) {
             self.fetch_again(now, out);

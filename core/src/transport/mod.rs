@@ -35,6 +35,10 @@ use std::fmt;
 /// The listener name under which a registration has a broker's [`PeerAddress`]. Reserved: no client ever sees it.
 pub const PEER_LISTENER: &str = "PEER";
 
+/// Whom a hello is for that only asks who is there: no node has this id, so that the answer is a refusal that names the
+/// one that it reached.
+pub const WHOEVER: BrokerId = BrokerId(-1);
+
 /// Which of the two connections to a peer a frame takes, so that heartbeats never wait behind records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Class {
@@ -152,6 +156,13 @@ pub trait PeerTransport: Send + Sync {
     /// Tells where a peer listens, or that it is gone. Connections are made and made again from then on, whether or
     /// not anything is sent; an address that is the same as before changes nothing.
     fn set_address(&self, peer: BrokerId, address: Option<PeerAddress>);
+
+    /// Tells where some node listens of which nobody knows the id: it is asked for until it is known, and has the address
+    /// from then on, if none was told for it meanwhile.
+    fn find(&self, at: PeerAddress) {
+        // A network of tests knows its nodes.
+        let _ = at;
+    }
 
     /// Tells which cluster the node belongs to, once a node that had none has learned it.
     fn set_cluster_id(&self, cluster_id: &str);

@@ -1,8 +1,8 @@
 //! What is committed, cut and caught up.
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, key};
 use highwater_core::ids::{BrokerId, Offset};
-use highwater_core::quorum::{Event, Role};
+use highwater_core::quorum::{Event, Input, Role, VoterSet};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -182,4 +182,21 @@ fn a_voter_that_looks_for_a_leader_acknowledges_flushed_records_only() {
         }
     }
     assert_eq!(cluster.node(leader).committed, before);
+}
+
+/// `controller.quorum.bootstrap.servers`: the configuration names no voter, only where somebody is.
+#[test]
+fn a_node_that_knows_no_voter_asks_whom_it_meets() {
+    let (mut cluster, leader) = led(3, 0);
+    assert!(cluster.propose(BrokerId(leader), 1));
+    cluster.settle();
+    cluster.add_node(key(9), VoterSet::default());
+    cluster.run(SECOND * 5);
+    assert_eq!(cluster.machine(9).leader(), None, "it has met nobody");
+    let follower = leader % 3 + 1;
+    cluster.input(BrokerId(9), Input::LinkUp(BrokerId(follower)));
+    cluster.run(SECOND * 5);
+    assert_eq!(cluster.machine(9).leader().map(|known| known.id), Some(BrokerId(leader)));
+    assert_eq!(cluster.node(9).committed, cluster.node(leader).committed);
+    assert_eq!(cluster.machine(9).voters().len(), 3, "from now on it knows them");
 }

@@ -5,7 +5,7 @@ use super::queue::SendQueue;
 use super::{Shared, Who, handshake, lock};
 use crate::client::Dial;
 use crate::listener::{Listen, Stream};
-use highwater_core::transport::{Accepted, Class, Hello, HelloAnswer, LinkEvent, Refusal};
+use highwater_core::transport::{Accepted, Class, Hello, HelloAnswer, LinkEvent, Refusal, WHOEVER};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -125,7 +125,7 @@ impl<D: Dial> Shared<D> {
     ) {
         self.counters.hellos_refused.fetch_add(1, Relaxed);
         let who = Who(&hello.from);
-        if *refusal == Refusal::Stopping {
+        if *refusal == Refusal::Stopping || hello.to == WHOEVER {
             tracing::debug!("{who} at {address} is turned away: {refusal}");
         } else {
             self.warn(format_args!("{who} at {address} is turned away: {refusal}"));

@@ -21,6 +21,7 @@
 
 mod counters;
 mod dialer;
+mod finder;
 mod handshake;
 mod link;
 mod listener;
@@ -171,6 +172,11 @@ impl<D: Dial> PeerTransport for TcpPeers<D> {
         if let Some(dialing) = dialing {
             self.shared.dial_both(&dialing);
         }
+    }
+
+    fn find(&self, at: PeerAddress) {
+        let finding = self.shared.clone();
+        self.shared.control.spawn(async move { finding.find(at).await });
     }
 
     fn set_cluster_id(&self, cluster_id: &str) {

@@ -83,6 +83,11 @@ impl Roster {
         Some(dialing)
     }
 
+    /// Whether a peer's address is known.
+    pub(super) fn is_dialed(&self, id: BrokerId) -> bool {
+        self.peers.get(&id).is_some_and(|peer| peer.dialing.is_some())
+    }
+
     /// A peer says where it is; what is to be dialed, if it was looked for elsewhere. One that nobody looks for is left
     /// alone.
     pub(super) fn follow(&mut self, id: BrokerId, address: &PeerAddress) -> Option<Dialing> {

@@ -247,7 +247,15 @@ async fn serve(
         roles: config.roles,
         data_dir: data_dir.to_owned(),
         cluster_id: None,
-        initial_controllers: args.initial_controllers.clone(),
+        initial_controllers: match args.initial_controllers.is_empty() {
+            true => config.voters.clone(),
+            false => args.initial_controllers.clone(),
+        },
+        bootstrap_servers: config
+            .bootstrap_servers
+            .iter()
+            .map(|HostPort { host, port }| PeerAddress { host: host.clone(), port: *port })
+            .collect(),
         fixed: config.fixed.clone(),
         endpoints,
         peer_address: Some(peer_address),

@@ -105,7 +105,7 @@ pub(super) fn parse(settings: Settings<'_>) -> Result<Vec<Listener>, String> {
     Ok(clients)
 }
 
-fn endpoints(setting: &str, text: &str) -> Result<Vec<(String, HostPort)>, String> {
+pub(super) fn endpoints(setting: &str, text: &str) -> Result<Vec<(String, HostPort)>, String> {
     let mut endpoints: Vec<(String, HostPort)> = Vec::new();
     for word in list(text) {
         let error = |why: String| format!("Error creating broker listeners from '{text}' ({setting}): {why}");

@@ -7,6 +7,7 @@
 mod explain;
 mod listeners;
 mod properties;
+mod quorum;
 mod roles;
 mod toml_file;
 
@@ -14,6 +15,7 @@ pub use explain::{Explanation, TopicSetting, explain, topic_settings};
 pub use listeners::{HostPort, Listener};
 pub use roles::Roles;
 
+use crate::controller::InitialController;
 use highwater_core::config::{
     BROKER, BrokerConfig, Class, ConfigMap, LISTENER_LIMITS, Layers, TOPIC, Value, list, parse_long,
     topic_synonyms,
@@ -91,6 +93,10 @@ pub struct NodeConfig {
     pub peer: HostPort,
     /// `highwater.peer.advertised.listener`
     pub peer_advertised: Option<HostPort>,
+    /// `controller.quorum.voters`
+    pub voters: Vec<InitialController>,
+    /// `controller.quorum.bootstrap.servers`, without this node itself
+    pub bootstrap_servers: Vec<HostPort>,
     /// The effective settings before any dynamic one.
     pub broker: BrokerConfig,
     /// Everything that was set: the static layer of [`highwater_core::config::Layers`].
@@ -243,11 +249,23 @@ impl Loader {
         };
         let data_dirs = self.checked(data_dirs(&fixed));
         let admin = self.checked(host_port(&fixed, "highwater.admin.listener"));
-        let peer = self.checked(
-            host_port(&fixed, PEER_LISTENER_SETTING)
-                .and_then(|peer| peer.ok_or_else(|| format!("{PEER_LISTENER_SETTING} must not be empty"))),
-        );
-        let peer_advertised = self.checked(host_port(&fixed, "highwater.peer.advertised.listener"));
+        let voters = self.checked(quorum::voters(&fixed));
+        let own = voters.iter().flatten().find(|voter| Some(voter.id) == node_id);
+        let peer = self.checked(peer(&fixed, own));
+        let bootstrap_servers = match &peer {
+            Some((bind, advertised)) => {
+                let own: Vec<&HostPort> = std::iter::once(bind).chain(advertised).collect();
+                self.checked(quorum::bootstrap_servers(&fixed, &own))
+            }
+            None => None,
+        };
+        let is_written = |names: &[&str]| names.iter().any(|name| fixed.contains_key(*name));
+        if let (Some(id), Some(voters)) = (node_id, &voters)
+            && is_written(&["node.id", "broker.id"])
+            && is_written(&["process.roles"])
+        {
+            self.checked(quorum::check_roles(id, roles, voters));
+        }
         let empty = ConfigMap::new();
         let layers = Layers { dynamic: &empty, dynamic_default: &empty, fixed: &fixed };
         self.checked(BrokerConfig::validate(&layers).map_err(|error| error.0));
@@ -257,6 +275,7 @@ impl Loader {
         }
         let all = "each is there, or an error was pushed";
         let node_id = node_id.expect(all);
+        let (peer, peer_advertised) = peer.expect(all);
         for name in ["node.id", "broker.id"] {
             fixed.insert(name.to_owned(), node_id.to_string());
         }
@@ -266,8 +285,10 @@ impl Loader {
             data_dirs: data_dirs.expect(all),
             listeners: listeners.expect(all),
             admin: admin.expect(all),
-            peer: peer.expect(all),
-            peer_advertised: peer_advertised.expect(all),
+            peer,
+            peer_advertised,
+            voters: voters.expect(all),
+            bootstrap_servers: bootstrap_servers.expect(all),
             broker,
             fixed,
             origins,
@@ -352,6 +373,25 @@ fn data_dirs(fixed: &ConfigMap) -> Result<Vec<PathBuf>, String> {
 fn host_port(fixed: &ConfigMap, setting: &str) -> Result<Option<HostPort>, String> {
     let text = effective(fixed, setting).filter(|text| !text.is_empty());
     text.map(|text| text.parse().map_err(|why| format!("{setting}: {why}"))).transpose()
+}
+
+/// Where other nodes connect, and where they are told to: as set, else as Kafka's settings say of controllers.
+fn peer(
+    fixed: &ConfigMap,
+    voter: Option<&InitialController>,
+) -> Result<(HostPort, Option<HostPort>), String> {
+    let set = fixed.contains_key(PEER_LISTENER_SETTING);
+    let controllers = if set { None } else { quorum::controller_listener(fixed)? };
+    let (bind, advertised) = match controllers {
+        Some(both) => both,
+        None => {
+            let bind = host_port(fixed, PEER_LISTENER_SETTING)?;
+            (bind.ok_or_else(|| format!("{PEER_LISTENER_SETTING} must not be empty"))?, None)
+        }
+    };
+    let own = voter.filter(|voter| voter.port == bind.port);
+    let own = own.map(|voter| HostPort { host: voter.host.clone(), port: voter.port });
+    Ok((bind, host_port(fixed, "highwater.peer.advertised.listener")?.or(advertised).or(own)))
 }
 
 /// The effective text of a broker setting before any dynamic one.

@@ -54,6 +54,10 @@ fn kafkas_own_server_properties_are_taken() {
     .expect("Kafka takes it, too");
     assert_eq!(config.node_id, BrokerId(3));
     assert_eq!(config.listeners.len(), 1, "the controller's is not for clients");
+    assert_eq!(config.peer.to_string(), ":9093", "but for other nodes");
+    assert_eq!(config.peer_advertised.map(|at| at.to_string()).as_deref(), Some("localhost:9093"));
+    assert_eq!(config.bootstrap_servers, [], "there is nobody but itself to ask");
+    assert!(!config.warnings.iter().any(|line| line.contains("controller.quorum")), "{:?}", config.warnings);
     assert_eq!(config.data_dirs, [PathBuf::from("/tmp/kraft-combined-logs")]);
     let threads = format!("{FILE}:9: num.network.threads is accepted, but has no effect yet");
     assert!(config.warnings.contains(&threads), "{:?}", config.warnings);
@@ -204,4 +208,72 @@ fn every_topic_setting_is_in_the_table() {
     assert_eq!(class("retention.ms"), Some("honoured"));
     assert_eq!(class("remote.storage.enable"), Some("refused"));
     assert_eq!(class("local.retention.ms"), Some("accepted"));
+}
+
+/// A node of a cluster as Kafka's users write it down, with `settings` beside that.
+fn quorum(settings: &str) -> Result<NodeConfig, ConfigError> {
+    properties(&format!(
+        "listeners=PLAINTEXT://:9092,CONTROLLER://:9093\ncontroller.listener.names=CONTROLLER\n{settings}"
+    ))
+    .finish()
+}
+
+#[test]
+fn voters_are_named_as_kafka_names_them() {
+    let voters = "controller.quorum.voters=1@a:9093, 2@b:9093,3@[::1]:9093\n";
+    let config =
+        quorum(&format!("node.id=2\nprocess.roles=broker,controller\n{voters}")).expect("Kafka takes it");
+    let named: Vec<_> = config.voters.iter().map(ToString::to_string).collect();
+    assert_eq!(named, ["1@a:9093", "2@b:9093", "3@[::1]:9093"]);
+    assert_eq!(config.peer.to_string(), ":9093");
+    let advertised = config.peer_advertised.map(|at| at.to_string());
+    assert_eq!(advertised.as_deref(), Some("b:9093"), "as the others look for it");
+    assert!(!config.warnings.iter().any(|line| line.contains("quorum.voters")), "{:?}", config.warnings);
+
+    let broker = quorum(&format!("node.id=4\nprocess.roles=broker\n{voters}")).expect("it has no vote");
+    assert_eq!(broker.voters.len(), 3);
+    let own = "highwater.peer.listener=10.0.0.4:9192\n";
+    let set = quorum(&format!("node.id=2\n{own}{voters}")).expect("it says more than Kafka can");
+    assert_eq!((set.peer.to_string().as_str(), set.peer_advertised), ("10.0.0.4:9192", None));
+    for (settings, why) in [
+        ("node.id=4\nprocess.roles=controller\n", "node id 4 must be included in the set of voters"),
+        ("node.id=2\nprocess.roles=broker\n", "node id 2 must not be included in the set of voters"),
+    ] {
+        let error = quorum(&format!("{settings}{voters}")).expect_err(settings);
+        assert!(error.to_string().contains(why), "{error}");
+    }
+    for (voters, why) in [
+        ("a:9093", "'a:9093' is not ID@HOST:PORT"),
+        ("1@a:9093:AAAAAAAAAAAAAAAAAAAAAA", "is not ID@HOST:PORT"),
+        ("1@a:9093,1@b:9093", "names node 1 twice"),
+    ] {
+        let error = quorum(&format!("controller.quorum.voters={voters}\n")).expect_err(voters);
+        assert!(error.to_string().contains(why), "{error}");
+    }
+}
+
+#[test]
+fn bootstrap_servers_are_the_others() {
+    let servers = |settings: &str| -> Vec<String> {
+        let config = quorum(settings).expect("it is valid");
+        config.bootstrap_servers.iter().map(ToString::to_string).collect()
+    };
+    let both = "controller.quorum.bootstrap.servers=a:9093,localhost:9093,[::1]:9093,a:9093,localhost:9094\n";
+    assert_eq!(servers(both), ["a:9093", "localhost:9094"], "each once, and without this node");
+    let at_a =
+        format!("highwater.peer.listener=0.0.0.0:9093\nhighwater.peer.advertised.listener=A:9093\n{both}");
+    assert_eq!(servers(&at_a), ["localhost:9094"]);
+    assert_eq!(servers("node.id=1\n"), Vec::<String>::new());
+    for (server, why) in [("a", "is not HOST:PORT"), ("a:0", "nowhere to connect to"), (":9093", "nowhere")] {
+        let error = quorum(&format!("controller.quorum.bootstrap.servers={server}\n")).expect_err(server);
+        assert!(error.to_string().contains(why), "{error}");
+    }
+}
+
+/// What nodes say to each other is not protected: where a controller listener is to be, it is not taken.
+#[test]
+fn a_protected_controller_listener_is_not_opened_in_plain_text() {
+    let config =
+        quorum("listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:SSL\n").expect("it is valid");
+    assert_eq!(config.peer.to_string(), "127.0.0.1:0");
 }

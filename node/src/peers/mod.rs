@@ -134,6 +134,11 @@ impl Peers {
         self.transport.set_address(peer, Some(address));
     }
 
+    /// Tells where the configuration says that some node listens, without its id.
+    pub fn find(&self, at: PeerAddress) {
+        self.transport.find(at);
+    }
+
     /// Tells where a peer listened when the metadata on this node's disk were written: long ago perhaps, so that the
     /// configuration knows better.
     pub fn recall(&self, peer: BrokerId, address: Option<PeerAddress>) {

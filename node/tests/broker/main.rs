@@ -1,6 +1,7 @@
 //! The real binary from outside: starting, stopping, being killed, and what a damaged data directory does to it.
 
 mod admin;
+mod bootstrap;
 mod client;
 mod crash;
 mod damage;

@@ -38,8 +38,9 @@ definitions! {
     "controller.quorum.auto.join.enable", Boolean, Some("false"), Valid::Any, Low, ReadOnly, Accepted,
         "Controls whether a KRaft controller should automatically join the cluster metadata partition for \
          its cluster id.";
-    "controller.quorum.bootstrap.servers", List, Some(""), Valid::Any, High, ReadOnly, Accepted,
-        "List of endpoints to use for bootstrapping the cluster metadata.";
+    "controller.quorum.bootstrap.servers", List, Some(""), Valid::Any, High, ReadOnly, Implemented,
+        "HOST:PORT of controllers' peer listeners, where a node that knows no voter yet asks for the \
+         quorum: name all of them. A node that finds none but itself here founds a cluster alone.";
     "controller.quorum.election.backoff.max.ms", Int, Some("1000"),
         Valid::AtLeast(0), High, ReadOnly, Accepted,
         "Maximum time in milliseconds before starting new elections.";
@@ -61,9 +62,10 @@ definitions! {
     "controller.quorum.retry.backoff.ms", Int, Some("20"), Valid::AtLeast(0), Low, ReadOnly, Accepted,
         "The amount of time to wait before attempting to retry a failed request to a given topic \
          partition.";
-    "controller.quorum.voters", List, Some(""), Valid::Any, High, ReadOnly, Accepted,
+    "controller.quorum.voters", List, Some(""), Valid::Any, High, ReadOnly, Implemented,
         "Map of id/endpoint information for the set of voters in a comma-separated list of \
-         {id}@{host}:{port} entries.";
+         {id}@{host}:{port} entries, as --initial-controllers, which wins over it. Once the metadata log has \
+         voters of its own, those hold.";
     "controller.quota.window.num", Int, Some("11"), Valid::AtLeast(1), Low, ReadOnly, Implemented,
         "The number of samples to retain in memory for controller mutation quotas.";
     "controller.quota.window.size.seconds", Int, Some("1"), Valid::AtLeast(1), Low, ReadOnly, Implemented,

@@ -1,0 +1,100 @@
+//! Asking who is at an address for which the configuration has no id (`controller.quorum.bootstrap.servers`).
+//!
+//! The hello of such a question names nobody ([`WHOEVER`]), and the refusal of it names the node that is there. From then
+//! on it is dialed as any other.
+
+use super::handshake::{self, HandshakeError};
+use super::{Shared, lock};
+use crate::client::Dial;
+use highwater_core::ids::BrokerId;
+use highwater_core::transport::{Class, HelloAnswer, PeerAddress, Refusal, WHOEVER};
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// Why nobody was found.
+#[derive(Debug)]
+enum FindError {
+    Connect(io::Error),
+    TimedOut(&'static str),
+    Handshake(HandshakeError),
+    Refused(Refusal),
+    /// It takes itself for nobody.
+    Nameless,
+}
+
+impl fmt::Display for FindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(error) => error.fmt(f),
+            Self::TimedOut(what) => write!(f, "{what} takes too long"),
+            Self::Handshake(error) => error.fmt(f),
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::Nameless => f.write_str("it does not say who it is"),
+        }
+    }
+}
+
+impl<D: Dial> Shared<D> {
+    /// Asks until somebody answers, and dials whoever it is.
+    pub(super) async fn find(self: Arc<Self>, at: PeerAddress) {
+        let (mut pause, mut said) = (Duration::ZERO, None);
+        loop {
+            let asked = tokio::select! {
+                biased;
+                () = self.stopped() => return,
+                asked = self.who_is(&at) => asked,
+            };
+            match asked {
+                Ok(id) => return self.found(id, at),
+                Err(error) => {
+                    let words = error.to_string();
+                    if said.as_ref() != Some(&words) {
+                        tracing::info!("nobody is found at {at}: {words}; trying again");
+                    }
+                    said = Some(words);
+                }
+            }
+            pause = (pause * 2).clamp(self.options.backoff_min, self.options.backoff_max);
+            let rest = self.jittered(pause);
+            tokio::select! {
+                biased;
+                () = self.stopped() => return,
+                () = tokio::time::sleep(rest) => {}
+            }
+        }
+    }
+
+    fn found(self: &Arc<Self>, id: BrokerId, at: PeerAddress) {
+        if id == self.id {
+            return tracing::debug!("{at} is this node itself");
+        }
+        tracing::info!("node {id} is found at {at}");
+        let dialing = {
+            let mut roster = lock(&self.roster);
+            match roster.is_dialed(id) {
+                true => None,
+                false => roster.set_address(id, Some(at)),
+            }
+        };
+        if let Some(dialing) = dialing {
+            self.dial_both(&dialing);
+        }
+    }
+
+    async fn who_is(&self, at: &PeerAddress) -> Result<BrokerId, FindError> {
+        let stream = timeout(self.options.connect_max, self.dial.dial(&at.host, at.port)).await;
+        let mut stream =
+            stream.map_err(|_| FindError::TimedOut("connecting"))?.map_err(FindError::Connect)?;
+        let hello = self.local().hello(WHOEVER, Class::Control);
+        let answer = timeout(self.options.hello_max, handshake::call(&mut stream, &hello)).await;
+        let answer = answer.map_err(|_| FindError::TimedOut("the answer to the hello"))?;
+        match answer.map_err(FindError::Handshake)? {
+            HelloAnswer::Refused(Refusal::WrongNode { id }) if id != WHOEVER => Ok(id),
+            HelloAnswer::Refused(refusal) => Err(FindError::Refused(refusal)),
+            HelloAnswer::Accepted { .. } => Err(FindError::Nameless),
+        }
+    }
+}
