@@ -149,6 +149,9 @@ pub struct Client {
     /// By host.
     connections: BTreeMap<String, Connection>,
     routes: Option<Routes>,
+    /// Who leads each partition in the newest epoch that anybody told of. A broker that is cut off still answers, with
+    /// what was true before (KIP-320).
+    newest: BTreeMap<PartitionKey, (i32, i32)>,
     coordinators: BTreeMap<String, i32>,
 }
 
@@ -161,6 +164,7 @@ impl Client {
             name: name.into(),
             connections: BTreeMap::new(),
             routes: None,
+            newest: BTreeMap::new(),
             coordinators: BTreeMap::new(),
         }
     }
@@ -234,7 +238,7 @@ impl Client {
                 MetadataRequest { topics: None, allow_auto_topic_creation: false, ..Default::default() };
             let host = self.any_host();
             let answer = self.ask_host(&host, &request).await?;
-            self.routes = Some(Routes::of(&answer));
+            self.routes = Some(Routes::of(&answer, &mut self.newest));
         }
         self.routes.as_ref()
     }
@@ -309,13 +313,19 @@ impl Client {
 }
 
 impl Routes {
-    fn of(answer: &MetadataResponse) -> Self {
+    /// What a broker tells, where nobody told of a newer leader before.
+    fn of(answer: &MetadataResponse, newest: &mut BTreeMap<PartitionKey, (i32, i32)>) -> Self {
         let hosts = answer.brokers.iter().map(|broker| (broker.node_id, broker.host.clone())).collect();
         let mut leaders = BTreeMap::new();
         for topic in &answer.topics {
             for partition in &topic.partitions {
                 let key = (topic.topic_id, partition.partition_index);
-                leaders.insert(key, (partition.leader_id, partition.leader_epoch));
+                let told = (partition.leader_id, partition.leader_epoch);
+                let known = newest.entry(key).or_insert(told);
+                if told.1 >= known.1 {
+                    *known = told;
+                }
+                leaders.insert(key, *known);
             }
         }
         Self { hosts, leaders, controller: answer.controller_id }

@@ -65,6 +65,8 @@ pub struct PartitionHistory {
     pub seen: BTreeMap<i64, Bytes>,
     /// The largest high watermark or latest offset that a client was told.
     pub latest: i64,
+    /// The same, by the leader epoch in which it was told.
+    pub latest_in: BTreeMap<i32, i64>,
     /// The largest high watermark that a client was told in the newest leader epoch of which one was. A leader begins
     /// with one that may lag, as Kafka's does; only the latest offset waits until it is exact (KIP-207).
     pub high_watermark: (i32, i64),
@@ -76,6 +78,15 @@ pub struct PartitionHistory {
     pub is_retained: bool,
     /// An operator has replicas elected that may lack records: nothing in it is promised to stay.
     pub is_expendable: bool,
+}
+
+impl PartitionHistory {
+    /// A leader told in its epoch that records up to here are committed.
+    pub fn told_latest(&mut self, leader_epoch: i32, told: i64) {
+        self.latest = self.latest.max(told);
+        let of_epoch = self.latest_in.entry(leader_epoch).or_default();
+        *of_epoch = told.max(*of_epoch);
+    }
 }
 
 /// The committed offset of one group and partition, as a register.
@@ -185,6 +196,7 @@ impl History {
         partition.acked.split_off(&end);
         partition.seen.split_off(&end);
         partition.latest = partition.latest.min(end);
+        partition.latest_in.values_mut().for_each(|latest| *latest = (*latest).min(end));
         partition.removed_before = partition.removed_before.min(end);
     }
 

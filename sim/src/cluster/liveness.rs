@@ -234,6 +234,7 @@ async fn read_partition(
             client.pause().await;
             continue;
         };
+        let (start, end) = (start.offset, end.offset);
         let mut at = start;
         while at < end {
             let Some(read) = read_from(client, topic, partition, at).await else { break };

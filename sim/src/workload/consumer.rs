@@ -1,6 +1,6 @@
 //! Consumers that assign partitions to themselves and read them over and over, with a fetch session or without.
 
-use super::reading::{EARLIEST, LATEST, list_offset};
+use super::reading::{EARLIEST, LATEST, Listed, list_offset};
 use crate::check::records;
 use crate::client::{Client, To, TopicInfo};
 use bytes::Bytes;
@@ -47,9 +47,9 @@ struct Asked {
 }
 
 /// What clients had been told of a partition.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Known {
-    latest: i64,
+    latest_in: BTreeMap<i32, i64>,
     high_watermark: (i32, i64),
     removed_before: i64,
     /// The leader epoch that the request names.
@@ -83,8 +83,13 @@ impl Consumer {
         let mut known = BTreeMap::new();
         for partition in 0..self.topic.partitions {
             let of = history.partition(self.topic.key(partition));
-            let (latest, high_watermark, removed_before) = (of.latest, of.high_watermark, of.removed_before);
-            known.insert(partition, Known { latest, high_watermark, removed_before, leader_epoch: -1 });
+            let of_partition = Known {
+                latest_in: of.latest_in.clone(),
+                high_watermark: of.high_watermark,
+                removed_before: of.removed_before,
+                leader_epoch: -1,
+            };
+            known.insert(partition, of_partition);
         }
         Asked { losses: history.losses, crashes: history.totals.crashes, known }
     }
@@ -96,23 +101,25 @@ impl Consumer {
         self.told_latest(partition, latest, &asked);
         let asked = self.asked();
         let Some(earliest) = self.list_offset(partition, EARLIEST).await else { return };
-        self.told_earliest(partition, earliest, &asked);
-        self.positions.insert(partition, Position { offset: earliest, losses: asked.losses });
+        self.told_earliest(partition, earliest.offset, &asked);
+        self.positions.insert(partition, Position { offset: earliest.offset, losses: asked.losses });
     }
 
-    async fn list_offset(&mut self, partition: i32, timestamp: i64) -> Option<i64> {
+    async fn list_offset(&mut self, partition: i32, timestamp: i64) -> Option<Listed> {
         list_offset(&mut self.client, &self.topic, partition, timestamp).await
     }
 
-    fn told_latest(&self, partition: i32, told: i64, asked: &Asked) {
+    /// O5: a leader's latest offset is not below what any leader up to its own epoch had told. One that was deposed and
+    /// does not know it may be behind those after it, for clients that know it neither.
+    fn told_latest(&self, partition: i32, told: Listed, asked: &Asked) {
         let mut history = self.client.world.history();
         if history.losses != asked.losses {
             return;
         }
-        let floor = asked.known.get(&partition).map_or(0, |known| known.latest);
-        history.judge("O5", records::never_decreases(&self.topic.name, "latest offset", floor, told));
-        let known = history.partition(self.topic.key(partition));
-        known.latest = known.latest.max(told);
+        let before = asked.known.get(&partition).map(|known| known.latest_in.range(..=told.leader_epoch));
+        let floor = before.into_iter().flatten().map(|(_, latest)| *latest).max().unwrap_or(0);
+        history.judge("O5", records::never_decreases(&self.topic.name, "latest offset", floor, told.offset));
+        history.partition(self.topic.key(partition)).told_latest(told.leader_epoch, told.offset);
     }
 
     /// A high watermark that a leader tells in the epoch that it was asked under.
@@ -126,7 +133,7 @@ impl Consumer {
             history.judge("O5", records::never_decreases(&self.topic.name, "high watermark", floor, told));
         }
         let known = history.partition(self.topic.key(partition));
-        known.latest = known.latest.max(told);
+        known.told_latest(before.leader_epoch, told);
         known.high_watermark = known.high_watermark.max((before.leader_epoch, told));
     }
 
@@ -239,6 +246,7 @@ impl Consumer {
         let Some(latest) = self.list_offset(partition, LATEST).await else { return };
         let Some(earliest) = self.list_offset(partition, EARLIEST).await else { return };
         self.client.note(format_args!("{} {partition}: reset at {}", self.topic.name, position.offset));
+        let (earliest, latest) = (earliest.offset, latest.offset);
         self.told_earliest(partition, earliest, asked);
         let mut history = self.client.world.history();
         // A log start that nobody was promised (retention's, a deletion's without an answer) falls back in a crash, as

@@ -111,7 +111,7 @@ impl GroupReader {
                 let verdict = coordinator::committed_was_delivered(&name, then.get(&index)?, &now, read);
                 client.world.history().judge("O21", verdict);
             }
-            let at = if read >= 0 { read } else { list_offset(client, topic, index, EARLIEST).await? };
+            let at = if read >= 0 { read } else { list_offset(client, topic, index, EARLIEST).await?.offset };
             self.positions.insert(index, at);
         }
         client.note(format_args!("{group} begins at {:?}", self.positions));
@@ -126,7 +126,7 @@ impl GroupReader {
         if read.code == ErrorCode::OffsetOutOfRange {
             // Records were deleted up to behind the position: it moves to the first one left.
             let earliest = list_offset(client, topic, partition, EARLIEST).await?;
-            self.positions.insert(partition, earliest.max(at));
+            self.positions.insert(partition, earliest.offset.max(at));
             return Some(());
         }
         if read.code.is_error() {
