@@ -1,8 +1,9 @@
 //! A cluster of whole nodes: machines, what goes wrong with them, and what must be true of them together.
 //!
-//! `run` is the door, `trouble` draws the faults and keeps them within what the guarantee bears, `truth` is the ledger
-//! that the oracles compare with, `liveness` what must work again once the faults end.
+//! `run` is the door, `trouble` draws the faults, `budget` keeps them within what the guarantee bears, `truth` is the
+//! ledger that the oracles compare with, `liveness` what must work again once the faults end.
 
+mod budget;
 mod liveness;
 mod run;
 mod trouble;
@@ -13,6 +14,7 @@ pub use run::{ClusterPlan, run};
 use crate::client::World;
 use crate::machine::{End, Machine};
 use crate::rng::Rng;
+use budget::Budget;
 use highwater_core::config::ConfigMap;
 use highwater_core::metadata::MetadataImage;
 use std::net::IpAddr;
@@ -29,10 +31,7 @@ pub struct Cluster {
     world: Arc<World>,
     machines: Vec<Machine>,
     truth: Truth,
-    /// Who lost what was not flushed, or its whole disk, and has not caught up everywhere since.
-    lossy: Option<i32>,
-    /// A machine that got an empty disk is no voter any more: one of them is enough for a run.
-    is_wiped: bool,
+    budget: Budget,
 }
 
 impl Cluster {
@@ -41,7 +40,8 @@ impl Cluster {
         let ids: Vec<i32> = (1..).take(nodes).collect();
         let machine = |id: &i32| Machine::new(world, rng.fork(), *id, config.clone()).with_controllers(&ids);
         let machines = ids.iter().map(machine).collect();
-        Self { world: world.clone(), machines, truth: Truth::default(), lossy: None, is_wiped: false }
+        let budget = Budget::new(nodes, world.is_durable);
+        Self { world: world.clone(), machines, truth: Truth::default(), budget }
     }
 
     /// How many there are.
@@ -92,10 +92,18 @@ impl Cluster {
     /// Ends a node.
     pub fn end(&mut self, at: usize, how: End) {
         let machine = &mut self.machines[at];
-        if how == End::PowerCut && !self.world.is_durable {
-            self.lossy = Some(machine.id());
-        }
+        self.budget.ended(machine.id(), how);
         machine.end(how);
+    }
+
+    /// The end that a node may come to within the budget.
+    fn bound(&self, at: usize, how: End) -> End {
+        self.budget.bound(self.machines[at].id(), how)
+    }
+
+    /// A machine has lost its disk.
+    fn lost_disk(&mut self, at: usize) {
+        self.budget.lost_disk(self.machines[at].id());
     }
 
     /// As [`Cluster::end`], if there is anything to end.
@@ -135,12 +143,16 @@ impl Cluster {
 
     /// Whoever lost something counts as whole again once it is in sync everywhere.
     fn forgive(&mut self) {
-        let Some(id) = self.lossy else { return };
+        if !self.budget.is_used() {
+            return;
+        }
         let Some(image) = self.newest_image() else { return };
-        let Some(machine) = self.machines.iter().find(|machine| machine.id() == id) else { return };
-        if machine.node().is_some() && truth::is_in_sync_everywhere(machine, &image) {
-            self.world.note(format_args!("node {id} is whole again"));
-            self.lossy = None;
+        let is_whole =
+            |machine: &&Machine| machine.node().is_some() && truth::is_in_sync_everywhere(machine, &image);
+        for id in self.machines.iter().filter(is_whole).map(Machine::id) {
+            if self.budget.caught_up(id) {
+                self.world.note(format_args!("node {id} is whole again"));
+            }
         }
     }
 

@@ -1,8 +1,4 @@
 //! What goes wrong in a cluster: a random subset of the kinds in random order, several at a time, with quiet times between.
-//!
-//! The budget: what is lost of the records of one partition (power cuts where acks do not wait for the disk, empty disks)
-//! concerns one replica at a time, which is `min.insync.replicas` - 1; and at most one voter loses its disk. Anything may
-//! be down or cut off meanwhile.
 
 use super::Cluster;
 use crate::direct::{Fault, PlannedFault};
@@ -125,10 +121,11 @@ impl Trouble {
                 Undo::Mend(cuts) => cuts.into_iter().for_each(|(from, to)| cluster.world.net.mend(from, to)),
                 Undo::GoodDisk(at) => cluster.machine(at).inject(DiskFaults::default()),
                 Undo::Thaw(at, how) => {
-                    if cluster.machines[at].node().is_some() {
-                        cluster.end(at, how);
-                    }
-                    if !self.kinds.is_empty() {
+                    // A scenario's word is kept; what was drawn is held against what else was lost meanwhile.
+                    let is_drawn = !self.kinds.is_empty();
+                    let how = if is_drawn { cluster.bound(at, how) } else { how };
+                    cluster.end_if_running(at, how);
+                    if is_drawn {
                         self.start_later(at);
                     }
                 }
@@ -171,7 +168,7 @@ impl Trouble {
             Fault::EmptyDisk { node } => {
                 cluster.end_if_running(place(node), End::Kill);
                 cluster.machine(place(node)).wipe();
-                cluster.lossy = Some(cluster.machines[place(node)].id());
+                cluster.lost_disk(place(node));
             }
             Fault::Pause { node } => cluster.machine(place(node)).stand_still(),
             Fault::Resume { node } => cluster.machine(place(node)).go_on(),
@@ -222,8 +219,7 @@ impl Trouble {
                 let range = *self.rng.pick(&[3, 30, 200]);
                 let operations = self.rng.below(range);
                 cluster.machines[at].disk().freeze_after(operations);
-                let how = if self.may_lose(cluster, at) { End::PowerCut } else { End::Kill };
-                self.later(20, 300, Undo::Thaw(at, how));
+                self.later(20, 300, Undo::Thaw(at, End::PowerCut));
             }
             Kind::StandStill => {
                 cluster.machine(at).stand_still();
@@ -247,33 +243,26 @@ impl Trouble {
                 self.later(50, 1500, Undo::GoodDisk(at));
             }
             Kind::KillAll => {
-                let how = if cluster.world.is_durable { End::PowerCut } else { End::Kill };
+                let how = cluster.budget.bound_all();
                 for at in cluster.awake() {
                     cluster.end(at, how);
                     self.start_later(at);
                 }
             }
             Kind::EmptyDisk => {
-                if cluster.is_wiped || cluster.len() < 3 || cluster.lossy.is_some() {
+                if !cluster.budget.may_lose_disk() {
                     return;
                 }
-                cluster.is_wiped = true;
                 cluster.end(at, End::Kill);
                 cluster.machine(at).wipe();
-                cluster.lossy = Some(cluster.machines[at].id());
+                cluster.lost_disk(at);
                 self.start_later(at);
             }
         }
     }
 
-    /// Whether this machine may lose what it has not flushed.
-    fn may_lose(&self, cluster: &Cluster, at: usize) -> bool {
-        let id = cluster.machines[at].id();
-        cluster.world.is_durable || (cluster.len() >= 3 && cluster.lossy.is_none_or(|lossy| lossy == id))
-    }
-
     fn end(&mut self, cluster: &mut Cluster, at: usize, how: End) {
-        let how = if self.may_lose(cluster, at) { how } else { End::Kill };
+        let how = cluster.bound(at, how);
         cluster.end(at, how);
         self.start_later(at);
     }
