@@ -46,6 +46,8 @@ pub struct Scenario {
     pub tier: Vec<Tier>,
     /// Decides everything that is drawn.
     pub seed: u64,
+    /// Nothing but the seed counts: a cluster of whole nodes as a sweep draws it.
+    pub drawn: bool,
     /// The guard that is to be taken out, which `expect` then notices.
     pub removed: Option<String>,
     /// The oracles of which one must complain once the guard is removed.
@@ -121,6 +123,7 @@ impl Default for Scenario {
             about: String::new(),
             tier: vec![Tier::Madsim],
             seed: 0,
+            drawn: false,
             removed: None,
             expect: Vec::new(),
             durable: None,
@@ -218,6 +221,9 @@ impl Scenario {
         if is_direct && faults.clone().any(|planned| planned.fault.needs_whole_nodes()) {
             return wrong("tier: direct has no empty disk");
         }
+        if self.drawn && self.tier != [Tier::Cluster] {
+            return wrong("drawn: whole nodes only");
+        }
         if !self.reshape.is_empty() && self.nodes < 3 {
             return wrong("reshape: three nodes or more");
         }
@@ -258,6 +264,7 @@ mod tests {
             "[[faults]]\nat_ms = 1\nkind = 'kill'\nnode = 4",
             "tier = ['direct']\nreshape = ['lost-voters']",
             "nodes = 2\nreplication_factor = 2\nreshape = ['voters']",
+            "tier = ['direct']\ndrawn = true",
         ] {
             assert!(Scenario::parse(text).is_err(), "{text}");
         }

@@ -2,12 +2,15 @@
 //!
 //! `HIGHWATER_CLUSTER_SEED=n cargo sim --test cluster -- --nocapture` replays one seed with its trace,
 //! `HIGHWATER_CLUSTER_SEEDS=a..b` runs a range. With `HIGHWATER_OFF=Guard` a guard is removed,
-//! with `HIGHWATER_CLUSTER_NODES=n` all runs have that many nodes.
+//! with `HIGHWATER_CLUSTER_NODES=n` all runs have that many nodes, with `HIGHWATER_CLUSTER_PROFILE=power-loss` faults are
+//! drawn from that profile, and `HIGHWATER_CLUSTER_MS=n` says how long they go on.
 #![cfg(madsim)]
 
 use highwater_core::guard::Guard;
 use highwater_core::guard::run::Count;
 use highwater_sim::cluster::{ClusterPlan, run};
+use highwater_sim::direct::Profile;
+use highwater_sim::scenario::Scenario;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -26,9 +29,27 @@ fn seeds() -> Range<u64> {
     }
 }
 
-/// How many nodes; drawn by the seed if nobody says.
-fn nodes() -> Option<usize> {
-    std::env::var("HIGHWATER_CLUSTER_NODES").ok().map(|nodes| nodes.parse().expect("a number of nodes"))
+fn number_of(variable: &str) -> Option<u64> {
+    let number = |text: String| text.parse().unwrap_or_else(|_| panic!("{variable} is a number"));
+    std::env::var(variable).ok().map(number)
+}
+
+/// Which faults are drawn, as scenarios write it.
+fn profile() -> Profile {
+    let Ok(name) = std::env::var("HIGHWATER_CLUSTER_PROFILE") else { return Profile::Mixed };
+    Scenario::parse(&format!("profile = '{name}'")).unwrap_or_else(|error| panic!("{error}")).profile
+}
+
+/// The run of a seed, with what the environment says and otherwise drawn.
+fn plan(seed: u64) -> ClusterPlan {
+    ClusterPlan {
+        off: removed(),
+        nodes: number_of("HIGHWATER_CLUSTER_NODES").map(|nodes| nodes as usize),
+        trouble_ms: number_of("HIGHWATER_CLUSTER_MS"),
+        profile: profile(),
+        is_printing: std::env::var_os("HIGHWATER_CLUSTER_SEED").is_some(),
+        ..ClusterPlan::of(seed)
+    }
 }
 
 fn removed() -> Vec<Guard> {
@@ -39,13 +60,11 @@ fn removed() -> Vec<Guard> {
 
 #[test]
 fn no_oracle_complains() {
-    let is_printing = std::env::var_os("HIGHWATER_CLUSTER_SEED").is_some();
     let mut counts: BTreeMap<Guard, Count> = BTreeMap::new();
     let mut failures = Vec::new();
     let (mut acked, mut seen) = (0, 0);
     for seed in seeds() {
-        let outcome =
-            run(&ClusterPlan { is_printing, off: removed(), nodes: nodes(), ..ClusterPlan::of(seed) });
+        let outcome = run(&plan(seed));
         acked += outcome.totals.acked;
         seen += outcome.totals.seen;
         for (guard, count) in &outcome.guards {

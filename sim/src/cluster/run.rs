@@ -3,7 +3,7 @@
 use super::trouble::Trouble;
 use super::{Cluster, liveness};
 use crate::client::{CLIENTS_HOST, Client, World};
-use crate::direct::PlannedFault;
+use crate::direct::{PlannedFault, Profile};
 use crate::machine::End;
 use crate::network::NetFaults;
 use crate::rng::Rng;
@@ -35,7 +35,9 @@ pub struct ClusterPlan {
     pub nodes: Option<usize>,
     /// How long faults go on, in simulated milliseconds; drawn if not given.
     pub trouble_ms: Option<u64>,
-    /// The faults; drawn if not given.
+    /// What kinds of faults are drawn.
+    pub profile: Profile,
+    /// The faults themselves; drawn from the profile if not given.
     pub faults: Option<Vec<PlannedFault>>,
     /// What an operator does to the cluster's shape; drawn if not given.
     pub reshape: Option<Vec<Reshape>>,
@@ -51,10 +53,14 @@ impl ClusterPlan {
 
     /// The run of a scenario with everything as it should be.
     pub fn of_scenario(scenario: &Scenario) -> Self {
+        if scenario.drawn {
+            return Self::of(scenario.seed);
+        }
         Self {
             durable: scenario.durable,
             nodes: Some(scenario.nodes),
             trouble_ms: Some(scenario.seconds * 1000),
+            profile: scenario.profile,
             faults: scenario.faults.clone(),
             reshape: Some(scenario.reshape.clone()),
             ..Self::of(scenario.seed)
@@ -105,7 +111,7 @@ async fn whole_run(plan: ClusterPlan, shared: Shared) {
     let trouble_ms = plan.trouble_ms.unwrap_or_else(|| rng.within(2000, 15_000));
     let mut trouble = match &plan.faults {
         Some(faults) => Trouble::planned(rng.fork(), faults),
-        None => Trouble::new(rng.fork()),
+        None => Trouble::new(rng.fork(), plan.profile),
     };
     if reshape.contains(&Reshape::Voters) {
         trouble.spare_disks();

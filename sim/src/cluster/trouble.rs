@@ -1,7 +1,7 @@
 //! What goes wrong in a cluster: a random subset of the kinds in random order, several at a time, with quiet times between.
 
 use super::Cluster;
-use crate::direct::{Fault, PlannedFault};
+use crate::direct::{Fault, PlannedFault, Profile};
 use crate::disk::DiskFaults;
 use crate::machine::End;
 use crate::rng::Rng;
@@ -42,6 +42,23 @@ const KINDS: [Kind; 13] = [
     Kind::EmptyDisk,
 ];
 
+/// The kinds that a run draws from. Of all, about half are off in a run; of a bias none is.
+fn kinds(profile: Profile, rng: &mut Rng) -> Vec<Kind> {
+    match profile {
+        Profile::Mixed => KINDS.into_iter().filter(|_| rng.happens(500)).collect(),
+        Profile::FastElections => {
+            vec![Kind::Kill, Kind::RollingRestart, Kind::Isolation, Kind::PartialCut, Kind::StandStill]
+        }
+        Profile::LostAnswers => vec![Kind::OneWayCut, Kind::SlowLink],
+        Profile::PowerLoss => {
+            vec![Kind::PowerCut, Kind::Freeze, Kind::SlowDisk, Kind::DiskErrors, Kind::KillAll]
+        }
+        Profile::Zombie => vec![Kind::StandStill, Kind::Isolation],
+        Profile::OneWay => vec![Kind::OneWayCut],
+        Profile::None => Vec::new(),
+    }
+}
+
 /// What ends a fault.
 #[derive(Clone, Debug)]
 enum Undo {
@@ -66,9 +83,9 @@ pub struct Trouble {
 }
 
 impl Trouble {
-    /// About half of the kinds are off in a run.
-    pub fn new(mut rng: Rng) -> Self {
-        let kinds = KINDS.into_iter().filter(|_| rng.happens(500)).collect();
+    /// Faults as a profile draws them.
+    pub fn new(mut rng: Rng, profile: Profile) -> Self {
+        let kinds = kinds(profile, &mut rng);
         Self { rng, kinds, planned: VecDeque::new(), now_ms: 0, ongoing: Vec::new() }
     }
 
