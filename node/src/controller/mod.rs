@@ -580,7 +580,7 @@ impl ControllerCell {
     fn disk_work(&self) -> Option<DiskWork> {
         let mut state = self.cell.lock().ok()?;
         let vote = state.wants_vote.take().map(|vote| (vote, state.vote_state(vote)));
-        let wants_flush = std::mem::take(&mut state.wants_flush);
+        let wants_flush = state.take_wanted_flush();
         if vote.is_none() && !wants_flush {
             return None;
         }

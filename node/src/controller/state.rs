@@ -182,6 +182,16 @@ impl State {
         after
     }
 
+    /// Whether the log is to be flushed now. One that has failed never is again (ST-01), and no flush reaches what waits
+    /// behind an append whose outcome the disk owes; that outcome rings again. The machine asks whenever it is told of a
+    /// flush that did not reach its end, so a worker that went on asking here would never rest, nor end with its node.
+    pub(super) fn take_wanted_flush(&mut self) -> bool {
+        if self.log.poisoned().is_some() {
+            self.wants_flush = false;
+        }
+        self.log.pending().is_none() && std::mem::take(&mut self.wants_flush)
+    }
+
     /// A flush is done.
     pub(super) fn flushed(&mut self, now: Now) -> After {
         self.step(now, Input::Flushed { through: self.log.flushed_through() })

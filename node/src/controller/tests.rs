@@ -159,3 +159,18 @@ fn a_node_among_several_does_not_lead_before_it_is_elected() {
     assert!(!starting.is_leading());
     assert_eq!(starting.state.quorum.voters().len(), 3);
 }
+
+#[test]
+fn a_log_that_has_failed_is_flushed_no_more() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = data_dir(root.path());
+    let mut starting = open(&dir);
+    create(&mut starting, 1);
+    let state = &mut starting.state;
+    assert!(state.take_wanted_flush() && !state.wants_flush);
+    let job = state.log.flush_job(FlushScope::All).expect("something was appended");
+    state.log.flushed(&job.note, Err(io::Error::other("the device is gone"))).unwrap_err();
+    // A follower asks again whenever it is told of a flush that did not reach its end; its worker must rest all the same.
+    state.wants_flush = true;
+    assert!(!state.take_wanted_flush() && !state.wants_flush);
+}
