@@ -54,10 +54,13 @@ pub struct QuorumLedger {
     votes: BTreeMap<(ReplicaKey, i32), BrokerId>,
     /// The newest epoch on each disk.
     epochs: BTreeMap<ReplicaKey, i32>,
+    /// The largest high watermark that anybody ever knew.
+    committed: i64,
 }
 
 impl QuorumLedger {
-    /// O39, O8: one leader in each epoch, one vote of each disk in each epoch, and no disk goes back to an older epoch.
+    /// O39, O8: one leader in each epoch, who has everything that was committed before; one vote of each disk in each
+    /// epoch; and no disk goes back to an older epoch.
     pub fn learn(&mut self, view: &QuorumView) -> Result<(), String> {
         let QuorumView { key, epoch, .. } = *view;
         if view.is_leader {
@@ -65,7 +68,13 @@ impl QuorumLedger {
             if leader != key {
                 return Err(format!("{leader} and {key} lead the quorum in epoch {epoch}"));
             }
+            // One that was deposed may not know it, and stays behind those after it.
+            let (committed, end) = (self.committed, view.end);
+            if epoch == self.newest_epoch() && end < committed {
+                return Err(format!("{key} leads and ends at {end}, but {committed} was committed"));
+            }
         }
+        self.committed = self.committed.max(view.high_watermark);
         if let (epoch, Some(voted)) = view.vote
             && voted.id >= BrokerId(0)
         {
@@ -193,5 +202,16 @@ mod tests {
         assert!(ledger.learn(&voted(3, 5, 2)).is_err());
         assert!(ledger.learn(&voted(3, 3, 1)).is_err());
         assert_eq!(ledger.newest_epoch(), 4);
+    }
+
+    #[test]
+    fn a_leader_that_lacks_what_was_committed_is_noticed() {
+        let leads = |id, epoch, end| QuorumView { is_leader: true, epoch, ..view(id, 0, end) };
+        let mut ledger = QuorumLedger::default();
+        assert!(ledger.learn(&leads(1, 4, 10)).is_ok());
+        assert!(ledger.learn(&view(2, 12, 12)).is_ok());
+        assert!(ledger.learn(&leads(3, 5, 12)).is_ok());
+        assert!(ledger.learn(&leads(1, 4, 10)).is_ok(), "deposed, and does not know it");
+        assert!(ledger.learn(&leads(2, 6, 11)).is_err());
     }
 }
