@@ -74,6 +74,8 @@ pub struct PartitionHistory {
     pub removable_before: i64,
     /// Records below were deleted by a request that was answered.
     pub removed_before: i64,
+    /// The same, by a leader epoch in which the log was then seen to start there.
+    pub removed_in: BTreeMap<i32, i64>,
     /// Retention may delete records.
     pub is_retained: bool,
     /// An operator has replicas elected that may lack records: nothing in it is promised to stay.
@@ -81,6 +83,12 @@ pub struct PartitionHistory {
 }
 
 impl PartitionHistory {
+    /// A deletion was acknowledged, and a leader tells in its epoch that the log starts there.
+    pub fn told_removed(&mut self, leader_epoch: i32, before: i64) {
+        let of_epoch = self.removed_in.entry(leader_epoch).or_default();
+        *of_epoch = before.max(*of_epoch);
+    }
+
     /// A leader told in its epoch that records up to here are committed.
     pub fn told_latest(&mut self, leader_epoch: i32, told: i64) {
         self.latest = self.latest.max(told);
@@ -198,6 +206,7 @@ impl History {
         partition.latest = partition.latest.min(end);
         partition.latest_in.values_mut().for_each(|latest| *latest = (*latest).min(end));
         partition.removed_before = partition.removed_before.min(end);
+        partition.removed_in.values_mut().for_each(|removed| *removed = (*removed).min(end));
     }
 
     /// A power cut took committed offsets and generations, as the policy allows.

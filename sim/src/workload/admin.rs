@@ -1,5 +1,6 @@
 //! What an operator does meanwhile: topics come and go, records are deleted, settings change.
 
+use super::reading::{EARLIEST, list_offset};
 use crate::client::{Client, To, TopicInfo};
 use highwater_core::batch::{Builder, Codec};
 use highwater_protocol::messages::{
@@ -131,13 +132,29 @@ impl Operator {
         self.client.heed(code.unwrap_or_default());
         self.client.note(format_args!("delete records {partition} before {offset}: {code:?}"));
         if code == Some(ErrorCode::None) {
-            let mut history = self.client.world.history();
-            if history.losses == losses {
-                let known = history.partition(self.topic.key(partition));
-                known.removed_before = known.removed_before.max(offset);
-            }
+            self.removed(partition, offset, losses);
+            self.look_at_start(partition, offset, losses).await;
         }
         self.done(code);
+    }
+
+    fn removed(&self, partition: i32, before: i64, losses: u64) {
+        let mut history = self.client.world.history();
+        if history.losses == losses {
+            let known = history.partition(self.topic.key(partition));
+            known.removed_before = known.removed_before.max(before);
+        }
+    }
+
+    /// The request named no leader epoch, so in which one it was answered is seen only now.
+    async fn look_at_start(&mut self, partition: i32, removed_before: i64, losses: u64) {
+        let Some(start) = list_offset(&mut self.client, &self.topic, partition, EARLIEST).await else {
+            return;
+        };
+        let mut history = self.client.world.history();
+        if history.losses == losses && start.offset >= removed_before {
+            history.partition(self.topic.key(partition)).told_removed(start.leader_epoch, removed_before);
+        }
     }
 
     async fn configure(&mut self) {

@@ -51,7 +51,7 @@ struct Asked {
 struct Known {
     latest_in: BTreeMap<i32, i64>,
     high_watermark: (i32, i64),
-    removed_before: i64,
+    removed_in: BTreeMap<i32, i64>,
     /// The leader epoch that the request names.
     leader_epoch: i32,
 }
@@ -86,7 +86,7 @@ impl Consumer {
             let of_partition = Known {
                 latest_in: of.latest_in.clone(),
                 high_watermark: of.high_watermark,
-                removed_before: of.removed_before,
+                removed_in: of.removed_in.clone(),
                 leader_epoch: -1,
             };
             known.insert(partition, of_partition);
@@ -101,7 +101,7 @@ impl Consumer {
         self.told_latest(partition, latest, &asked);
         let asked = self.asked();
         let Some(earliest) = self.list_offset(partition, EARLIEST).await else { return };
-        self.told_earliest(partition, earliest.offset, &asked);
+        self.told_earliest(partition, earliest, &asked);
         self.positions.insert(partition, Position { offset: earliest.offset, losses: asked.losses });
     }
 
@@ -137,12 +137,15 @@ impl Consumer {
         known.high_watermark = known.high_watermark.max((before.leader_epoch, told));
     }
 
-    /// O13: records whose deletion was acknowledged are not there again.
-    fn told_earliest(&self, partition: i32, told: i64, asked: &Asked) {
+    /// O13: records whose deletion was acknowledged are not there again, for leaders from the one that deleted them on. One
+    /// that was deposed and does not know it still has them.
+    fn told_earliest(&self, partition: i32, told: Listed, asked: &Asked) {
         let mut history = self.client.world.history();
         if history.losses == asked.losses {
-            let floor = asked.known.get(&partition).map_or(0, |known| known.removed_before);
-            history.judge("O13", records::never_decreases(&self.topic.name, "log start", floor, told));
+            let before =
+                asked.known.get(&partition).map(|known| known.removed_in.range(..=told.leader_epoch));
+            let floor = before.into_iter().flatten().map(|(_, removed)| *removed).max().unwrap_or(0);
+            history.judge("O13", records::never_decreases(&self.topic.name, "log start", floor, told.offset));
         }
     }
 
@@ -227,7 +230,9 @@ impl Consumer {
             match partition.error_code {
                 ErrorCode::None => {
                     self.told_high_watermark(index, partition.high_watermark, asked);
-                    self.told_earliest(index, partition.log_start_offset, asked);
+                    let leader_epoch = asked.known.get(&index).map_or(-1, |known| known.leader_epoch);
+                    let start = Listed { offset: partition.log_start_offset, leader_epoch };
+                    self.told_earliest(index, start, asked);
                     self.read(index, position, partition, asked);
                 }
                 ErrorCode::OffsetOutOfRange => self.reset(index, position, asked).await,
@@ -246,8 +251,8 @@ impl Consumer {
         let Some(latest) = self.list_offset(partition, LATEST).await else { return };
         let Some(earliest) = self.list_offset(partition, EARLIEST).await else { return };
         self.client.note(format_args!("{} {partition}: reset at {}", self.topic.name, position.offset));
-        let (earliest, latest) = (earliest.offset, latest.offset);
         self.told_earliest(partition, earliest, asked);
+        let (earliest, latest) = (earliest.offset, latest.offset);
         let mut history = self.client.world.history();
         // A log start that nobody was promised (retention's, a deletion's without an answer) falls back in a crash, as
         // Kafka's does, which is checkpointed later.
