@@ -15,8 +15,10 @@ use crate::client::World;
 use crate::machine::{End, Machine};
 use crate::rng::Rng;
 use budget::Budget;
+use highwater::log::Log;
 use highwater_core::config::ConfigMap;
 use highwater_core::metadata::MetadataImage;
+use highwater_core::quorum::Quorum;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -172,6 +174,23 @@ impl Cluster {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
+            self.observe();
+        }
+    }
+
+    /// Lets time pass until metadata counts as committed that a node has not flushed, or so long.
+    async fn await_unflushed_metadata(&mut self, at: usize, ms_max: u64) {
+        for _ in 0..ms_max {
+            let of = |machine: &Machine| {
+                let look = |quorum: &Quorum, log: &Log| (quorum.high_watermark(), log.flushed_through());
+                machine.node().and_then(|node| node.controller().inspect(look))
+            };
+            let committed = self.machines.iter().filter_map(of).map(|(committed, _)| committed).max();
+            let flushed = of(&self.machines[at]).map(|(_, flushed)| flushed);
+            if committed > flushed || flushed.is_none() || self.world.is_stopping() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
             self.observe();
         }
     }

@@ -39,6 +39,8 @@ pub struct ClusterPlan {
     pub profile: Profile,
     /// The faults themselves; drawn from the profile if not given.
     pub faults: Option<Vec<PlannedFault>>,
+    /// Whether given power cuts wait, for a short time, until metadata counts as committed that the node has not flushed.
+    pub lies_in_wait: bool,
     /// What an operator does to the cluster's shape; drawn if not given.
     pub reshape: Option<Vec<Reshape>>,
     /// Whether the trace is shown while the run goes.
@@ -110,7 +112,7 @@ async fn whole_run(plan: ClusterPlan, shared: Shared) {
     }
     let trouble_ms = plan.trouble_ms.unwrap_or_else(|| rng.within(2000, 15_000));
     let mut trouble = match &plan.faults {
-        Some(faults) => Trouble::planned(rng.fork(), faults),
+        Some(faults) => Trouble::planned(rng.fork(), faults, plan.lies_in_wait),
         None => Trouble::new(rng.fork(), plan.profile),
     };
     if reshape.contains(&Reshape::Voters) {

@@ -77,6 +77,8 @@ pub struct Trouble {
     kinds: Vec<Kind>,
     /// What a scenario says, in the order of its times; then nothing is drawn.
     planned: VecDeque<PlannedFault>,
+    /// A scenario's power cuts wait for a bad moment.
+    lies_in_wait: bool,
     now_ms: u64,
     /// What ends when.
     ongoing: Vec<(u64, Undo)>,
@@ -86,7 +88,7 @@ impl Trouble {
     /// Faults as a profile draws them.
     pub fn new(mut rng: Rng, profile: Profile) -> Self {
         let kinds = kinds(profile, &mut rng);
-        Self { rng, kinds, planned: VecDeque::new(), now_ms: 0, ongoing: Vec::new() }
+        Self { rng, kinds, planned: VecDeque::new(), lies_in_wait: false, now_ms: 0, ongoing: Vec::new() }
     }
 
     /// Nobody loses a disk: voters are taken away already.
@@ -94,11 +96,12 @@ impl Trouble {
         self.kinds.retain(|kind| *kind != Kind::EmptyDisk);
     }
 
-    /// The faults that a scenario lists, and no others.
-    pub fn planned(rng: Rng, faults: &[PlannedFault]) -> Self {
+    /// The faults that a scenario lists, and no others. With `lies_in_wait` a power cut comes when metadata counts
+    /// as committed that the node has not flushed, if that is soon.
+    pub fn planned(rng: Rng, faults: &[PlannedFault], lies_in_wait: bool) -> Self {
         let mut planned = faults.to_vec();
         planned.sort_by_key(|planned| planned.at_ms);
-        Self { rng, kinds: Vec::new(), planned: planned.into(), now_ms: 0, ongoing: Vec::new() }
+        Self { rng, kinds: Vec::new(), planned: planned.into(), lies_in_wait, now_ms: 0, ongoing: Vec::new() }
     }
 
     /// Makes trouble for so long, of simulated time.
@@ -167,7 +170,12 @@ impl Trouble {
         let place = |node: usize| node - 1;
         match *fault {
             Fault::Kill { node } => cluster.end_if_running(place(node), End::Kill),
-            Fault::PowerCut { node } => cluster.end_if_running(place(node), End::PowerCut),
+            Fault::PowerCut { node } => {
+                if self.lies_in_wait {
+                    cluster.await_unflushed_metadata(place(node), 300).await;
+                }
+                cluster.end_if_running(place(node), End::PowerCut);
+            }
             Fault::DieAfter { node, operations, loses_power } => {
                 cluster.machines[place(node)].disk().freeze_after(u64::from(operations));
                 let how = if loses_power { End::PowerCut } else { End::Kill };
