@@ -60,7 +60,8 @@ impl Node {
             }
         }
         self.forget_snapshot(id);
-        self.open_replica(image, topic, id, &mut OpenedSum::default());
+        let config = self.topic_config(image, topic);
+        self.open_replica(topic, id, &config, &mut OpenedSum::default());
         let Some(replica) = self.registry().get(id) else { return };
         let mut roles = RolesSum::default();
         if let Some(state) = image.partition(id) {

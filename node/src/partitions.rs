@@ -7,6 +7,7 @@ use crate::meta_store::Put;
 use crate::node::Node;
 use crate::partition::{Opened, Opening, Partition, Snapshot};
 use crate::registry::Entry;
+use highwater_core::config::TopicConfig;
 use highwater_core::coordinator::CoordinatorShard;
 use highwater_core::coordinator::group::{DeletedTopic, GroupCoordinator};
 use highwater_core::ids::{BrokerId, TopicId, TopicPartition};
@@ -91,26 +92,31 @@ impl Node {
     }
 
     fn open_topic(&self, image: &MetadataImage, topic: &Topic, sum: &mut OpenedSum) {
+        // One for all partitions of a topic.
+        let config = self.topic_config(image, topic);
         for (partition, state) in topic.partitions.iter() {
             if !state.replicas.contains(&self.id()) {
                 continue;
             }
             let id = TopicPartition { topic_id: topic.id, partition: *partition };
             if self.registry().entry(id).is_none() {
-                self.open_replica(image, topic, id, sum);
+                self.open_replica(topic, id, &config, sum);
             }
         }
+    }
+
+    pub(crate) fn topic_config(&self, image: &MetadataImage, topic: &Topic) -> Arc<TopicConfig> {
+        Arc::new(image.topic_config(self.id(), self.fixed(), topic.id))
     }
 
     /// Opens a replica's log, or makes it. The controller is told if that fails.
     pub(crate) fn open_replica(
         &self,
-        image: &MetadataImage,
         topic: &Topic,
         id: TopicPartition,
+        config: &Arc<TopicConfig>,
         sum: &mut OpenedSum,
     ) {
-        let config = Arc::new(image.topic_config(self.id(), self.fixed(), topic.id));
         let broker_config = self.broker_config();
         let opening = Opening {
             data_dir: self.data_dir(),
@@ -122,7 +128,7 @@ impl Node {
             broker_config: broker_config.clone(),
             snapshot: self.stored_snapshot(id),
             coordinator: (*topic.name == *OFFSETS_TOPIC).then(|| {
-                let (group, shard) = crate::settings::group_config(&broker_config, &config);
+                let (group, shard) = crate::settings::group_config(&broker_config, config);
                 CoordinatorShard::new(GroupCoordinator::new(group), shard)
             }),
         };
