@@ -409,7 +409,7 @@ fn settings_are_explained() {
     let all = all["settings"].as_array().unwrap();
     for name in ["controller.quorum.voters", "controller.quorum.bootstrap.servers"] {
         let setting = all.iter().find(|setting| setting["name"] == name).unwrap();
-        assert_eq!(setting["class"], "honoured", "{setting:?}");
+        assert_eq!(setting["class"], "implemented", "{setting:?}");
     }
 
     let human = run("config explain log.retention.hours").ok().to_owned();
