@@ -234,6 +234,8 @@ guards! {
     MendedOutsideIsr,
     /// A leader is elected that may lack records only where that is allowed.
     ElectionClean,
+    /// The controller answers from what is committed, also where it had nothing to write (CQ-11).
+    AnswerCommitted,
     // -- registration
     /// A reply of the controller answers this process, not one before it (CQ-10).
     ControllerReplyOfThisLife,

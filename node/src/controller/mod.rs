@@ -37,6 +37,7 @@ use crate::timers::Timed;
 use bytes::{Bytes, BytesMut};
 use disk_worker::DiskWork;
 use highwater_core::batch;
+use highwater_core::guard;
 use highwater_core::ids::{BrokerId, DirectoryId, LeaderEpoch, Offset};
 use highwater_core::machine::Machine;
 use highwater_core::metadata::{Controller, MetadataImage, Plan, RecordError};
@@ -353,7 +354,8 @@ impl ControllerCell {
         self.cell.lock().map_or(0, |state| state.waiting())
     }
 
-    /// Plans, and calls `then` with the answer once what was planned is committed and carried out here; with
+    /// Plans, and calls `then` with the answer once what was planned, and all that it was planned on, is committed and carried
+    /// out here (CQ-11); with
     /// [`NotController`] on a node that does not plan, or that ceases to before the commit. If the metadata log fails,
     /// `then` is never called: the node is about to end.
     pub fn submit<R: Send + 'static>(
@@ -368,12 +370,16 @@ impl ControllerCell {
                 return After::default();
             }
             let Plan { records, response } = plan(&state.controller);
-            if records.is_empty() {
+            // An answer without records of its own rests on those before it: on some that are not committed, perhaps.
+            let end = state.quorum.log_end().plus(records.len() as i64);
+            if records.is_empty() && guard!(AnswerCommitted, state.quorum.high_watermark() >= end) {
                 at_once = Some((then, Ok(response)));
                 return After::default();
             }
-            let end = state.quorum.log_end().plus(records.len() as i64);
             state.wait_for(end, Box::new(move |outcome| then(outcome.map(|()| response))));
+            if records.is_empty() {
+                return After::default();
+            }
             let (appended, after) = state.propose(now, records);
             assert_eq!(appended, end, "one offset per record");
             after

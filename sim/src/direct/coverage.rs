@@ -85,6 +85,7 @@ const SILENT: &[Reason] = &[
         "voters change only where a scenario reshapes them",
         &[Guard::QuorumVoterChangeAlone, Guard::QuorumVoterChangeOwnEpoch],
     ),
+    ("this driver has its own wait for commits (CQ-11)", &[Guard::AnswerCommitted]),
     (
         "no single log fails under this driver: core/tests and the tests of processes ask it",
         &[Guard::IsrMemberHealthy, Guard::FailedReplicaLeadsNothing, Guard::MendedOutsideIsr],
