@@ -10,6 +10,7 @@
 
 use crate::close::CloseReason;
 use crate::counters::Counters;
+use crate::courtesy::{Courtesy, Moment, Turn};
 use crate::frame::{Frame, FrameReader, HeaderParser};
 use crate::limits::Limits;
 use crate::listener::Stream;
@@ -22,7 +23,7 @@ use std::future::{Future, poll_fn};
 use std::io::ErrorKind;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -41,8 +42,7 @@ pub(crate) struct Shared<S> {
     pub(crate) counters: Counters,
     pub(crate) pool: Arc<BufferPool>,
     pub(crate) lockstep_places: Arc<Places>,
-    /// How often an answer has woken the parked task of a connection.
-    pub(crate) woken: Arc<AtomicU64>,
+    pub(crate) courtesy: Arc<Courtesy>,
     /// The zero of the clock that requests are stamped with.
     pub(crate) started: Instant,
 }
@@ -88,6 +88,8 @@ pub(crate) struct Connection<T, S: Service> {
     /// Reused between turns.
     finished: Vec<Reply>,
     lockstep: Lockstep,
+    /// Held while this task is polled because an answer woke it.
+    turn: Option<Turn>,
     closing: Option<Closing>,
     muted_until: Option<Instant>,
     read_at: Instant,
@@ -111,6 +113,7 @@ impl<T: Stream, S: Service> Connection<T, S> {
             output: Output::new(shared.pool.clone()),
             lockstep: Lockstep::new(shared.lockstep_places.clone(), limits.lockstep_wait_max),
             shared,
+            turn: None,
             limits,
             ctx,
             queue,
@@ -126,7 +129,12 @@ impl<T: Stream, S: Service> Connection<T, S> {
 
     /// Serves until the connection ends, and says why it did.
     pub(crate) async fn run(mut self) -> (ConnCtx<S::State>, CloseReason) {
-        let reason = poll_fn(|cx| self.poll(cx)).await;
+        let reason = poll_fn(|cx| {
+            let polled = self.poll(cx);
+            self.turn = None;
+            polled
+        })
+        .await;
         (self.ctx, reason)
     }
 
@@ -141,10 +149,9 @@ impl<T: Stream, S: Service> Connection<T, S> {
             }) {
                 return Poll::Ready(closing.reason);
             }
-            let woken = self.shared.woken.load(Relaxed);
+            let moment = self.shared.courtesy.now();
             if self.hand_over(now) {
-                if self.lets_others_first(woken) {
-                    step_back(cx);
+                if self.lets_others_first(moment, cx) {
                     return Poll::Pending;
                 }
                 continue;
@@ -168,11 +175,10 @@ impl<T: Stream, S: Service> Connection<T, S> {
         }
     }
 
-    /// Whether what was just handed over woke other connections, whose answers leave before those to it. A consumer that
-    /// waited for a record is further from using it than its producer from hearing of it, and whom the kernel wakes
-    /// first has the idle core. Only for one small request: a pipeline has more to do than to wait for a turn.
-    fn lets_others_first(&self, woken_before: u64) -> bool {
-        self.lockstep.is_asked() && self.shared.woken.load(Relaxed) != woken_before
+    /// Whether what was just handed over woke other connections, whose answers leave before those to it. Only for one small
+    /// request: a pipeline has more to do than to wait for a turn.
+    fn lets_others_first(&self, before: Moment, cx: &Context<'_>) -> bool {
+        self.lockstep.is_asked() && self.shared.courtesy.waits(before, cx.waker())
     }
 
     /// Whether the client's next request may come so soon that sleeping until then costs more.
@@ -212,7 +218,9 @@ impl<T: Stream, S: Service> Connection<T, S> {
 
     /// Takes what others left in the queue and writes what the peer takes.
     fn answer(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), CloseReason> {
-        match self.queue.take(&mut self.finished) {
+        let (signal, turn) = self.queue.take(&mut self.finished);
+        self.turn = self.turn.take().or(turn);
+        match signal {
             Some(Signal::Close(reason)) => return Err(reason),
             Some(Signal::Drain(deadline)) => self.drain(deadline),
             None => {}

@@ -22,6 +22,7 @@ pub mod client;
 mod close;
 mod connection;
 mod counters;
+mod courtesy;
 mod frame;
 mod limits;
 mod listener;

@@ -1,6 +1,7 @@
 //! Answers, and the queue that brings them from anywhere into the order of their requests.
 
 use crate::close::CloseReason;
+use crate::courtesy::{Courtesy, Turn};
 use bytes::{Buf, Bytes};
 use std::any::Any;
 use std::borrow::Cow;
@@ -163,8 +164,7 @@ pub struct ReplyQueue {
 }
 
 struct Shared {
-    /// How often the queues of a server have woken a parked task.
-    woken: Arc<AtomicU64>,
+    courtesy: Arc<Courtesy>,
     state: Mutex<State>,
     /// Bytes of answers that are finished and not yet written.
     bytes_unsent: AtomicU64,
@@ -182,6 +182,8 @@ struct State {
     closed: bool,
     /// The connection's task, if and only if it is parked.
     parked: Option<Waker>,
+    /// The turn of the task that was parked and is woken.
+    turn: Option<Turn>,
 }
 
 impl State {
@@ -202,11 +204,11 @@ impl fmt::Debug for ReplyQueue {
 }
 
 impl ReplyQueue {
-    /// `woken` is one for all queues of a server.
-    pub(crate) fn new(woken: Arc<AtomicU64>) -> Self {
+    /// `courtesy` is one for all queues of a server.
+    pub(crate) fn new(courtesy: Arc<Courtesy>) -> Self {
         Self {
             shared: Arc::new(Shared {
-                woken,
+                courtesy,
                 state: Mutex::default(),
                 bytes_unsent: AtomicU64::new(0),
                 throttled: AtomicBool::new(false),
@@ -265,15 +267,16 @@ impl ReplyQueue {
         self.lock().slots.len()
     }
 
-    /// Moves the finished answers at the front to `finished`, and says what arrived from outside.
-    pub(crate) fn take(&self, finished: &mut Vec<Reply>) -> Option<Signal> {
+    /// Moves the finished answers at the front to `finished`, and says what arrived from outside, and whether it woke the
+    /// task.
+    pub(crate) fn take(&self, finished: &mut Vec<Reply>) -> (Option<Signal>, Option<Turn>) {
         let mut state = self.lock();
         state.parked = None;
         while let Some(Some(_)) = state.slots.front() {
             finished.extend(state.slots.pop_front().flatten());
             state.first += 1;
         }
-        state.signal.take()
+        (state.signal.take(), state.turn.take())
     }
 
     /// Leaves the waker to be woken by news; false if there is news already.
@@ -311,22 +314,21 @@ impl ReplyQueue {
 
     /// Drops all answers, those to come included.
     pub(crate) fn shut(&self) {
-        let slots = {
+        let gone = {
             let mut state = self.lock();
             state.closed = true;
             state.parked = None;
-            std::mem::take(&mut state.slots)
+            (std::mem::take(&mut state.slots), state.turn.take())
         };
-        // Outside of the lock: a part's drop may close a file.
-        drop(slots);
+        // Outside of the lock: a part's drop may close a file, a turn's wakes others.
+        drop(gone);
     }
 
     /// Wakes the task if it is parked, after giving the lock back.
     fn wake(&self, mut state: MutexGuard<'_, State>) {
-        let parked = state.parked.take();
-        drop(state);
-        if let Some(waker) = parked {
-            self.shared.woken.fetch_add(1, Relaxed);
+        if let Some(waker) = state.parked.take() {
+            state.turn = Some(self.shared.courtesy.woken());
+            drop(state);
             waker.wake();
         }
     }

@@ -61,7 +61,7 @@ impl<S: Service> Server<S> {
             service,
             counters: Counters::default(),
             pool: Arc::new(BufferPool::new(POOLED_BUFFERS_MAX)),
-            woken: Arc::default(),
+            courtesy: Arc::default(),
             lockstep_places: Arc::new(Places::new(limits.lockstep_connections_max)),
             started,
         };
@@ -184,7 +184,7 @@ impl<S: Service> Server<S> {
     }
 
     async fn run<T: crate::Stream>(&self, stream: T, info: ConnInfo, permit: Permit, limits: Arc<Limits>) {
-        let queue = ReplyQueue::new(self.inner.shared.woken.clone());
+        let queue = ReplyQueue::new(self.inner.shared.courtesy.clone());
         let presence = Presence::enter(self, info.id, queue.clone(), permit);
         tracing::debug!(conn = %info.id, peer = %info.peer, listener = %info.listener, "connected");
         let state = self.inner.shared.service.connected(&info, &queue);
