@@ -90,10 +90,29 @@ fn hellos_of_released_versions() {
         refused(Refusal::Busy, "48575031 0002 01 06"),
     ];
     for (answer, bytes) in golden {
-        let encoded = answer.encode();
+        let encoded = answer.encode([]);
         assert_eq!(hex(&encoded), bytes.replace(' ', ""), "{answer:?}");
-        assert_eq!(HelloAnswer::decode(&encoded), Ok(Some((answer, encoded.len()))));
+        assert_eq!(HelloAnswer::decode(&encoded), Ok(Some((answer, Vec::new(), encoded.len()))));
     }
+}
+
+#[test]
+fn who_asks_for_nobody_is_told_where_others_are() {
+    let answer = HelloAnswer::Refused(Refusal::WrongNode { id: BrokerId(2) });
+    let at = |host: &str, port| PeerAddress { host: host.to_owned(), port };
+    let (one, three) = (at("h", 300), at("h", 301));
+    let encoded = answer.encode([(BrokerId(1), &one), (BrokerId(3), &three)]);
+    assert_eq!(hex(&encoded), "48575031000d010304020168ac02060168ad02");
+    let others = vec![(BrokerId(1), one), (BrokerId(3), three)];
+    assert_eq!(HelloAnswer::decode(&encoded), Ok(Some((answer.clone(), others, encoded.len()))));
+
+    // As many as there is room for, and none that no hello may name.
+    let (long, endless) = (at(&"x".repeat(200), 1), at(&"x".repeat(256), 1));
+    let many = (0..9).flat_map(|id| [(BrokerId(id), &long), (BrokerId(100 + id), &endless)]);
+    let encoded = answer.encode(many);
+    let (_, others, bytes) = HelloAnswer::decode(&encoded).expect("it is one").expect("it is whole");
+    assert!(bytes <= HELLO_BYTES_MAX && bytes > HELLO_BYTES_MAX - 205, "{bytes}");
+    assert_eq!(others.iter().map(|(id, _)| id.0).collect::<Vec<_>>(), [0, 1, 2, 3]);
 }
 
 #[test]
@@ -229,7 +248,7 @@ proptest! {
             prop_assert!(decoded.is_some_and(|(_, taken)| taken == whole.len()));
         }
         if let Ok(decoded) = HelloAnswer::decode(&whole) {
-            prop_assert!(decoded.is_some_and(|(_, taken)| taken == whole.len()));
+            prop_assert!(decoded.is_some_and(|(.., taken)| taken == whole.len()));
         }
     }
 }

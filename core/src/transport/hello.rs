@@ -63,6 +63,11 @@ pub enum HelloAnswer {
     Refused(Refusal),
 }
 
+/// An answer, the nodes whose addresses it tells behind its fields, and how many bytes both take. A node tells where others
+/// are to whoever does not know whom it speaks to ([`super::WHOEVER`]): a newcomer that was given one address finds the
+/// whole quorum so, as KIP-853 has it of `controller.quorum.bootstrap.servers`.
+pub type Answered = (HelloAnswer, Vec<(BrokerId, PeerAddress)>, usize);
+
 /// Why two nodes do not speak.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refusal {
@@ -156,10 +161,6 @@ pub fn hello_bytes(bytes: &[u8]) -> Result<Option<usize>, HelloError> {
     if whole > HELLO_BYTES_MAX { Err(HelloError::Length(whole)) } else { Ok(Some(whole)) }
 }
 
-fn encode(message: &impl Serialize) -> Bytes {
-    enclose(&fields(message))
-}
-
 fn fields(message: &impl Serialize) -> Vec<u8> {
     postcard::to_allocvec(message).expect("a vector takes any length")
 }
@@ -203,14 +204,29 @@ impl Hello {
 }
 
 impl HelloAnswer {
-    /// As bytes.
-    pub fn encode(&self) -> Bytes {
-        encode(self)
+    /// As bytes, with as many of `others` as there is room for ([`HELLO_BYTES_MAX`]).
+    pub fn encode<'a>(&self, others: impl IntoIterator<Item = (BrokerId, &'a PeerAddress)>) -> Bytes {
+        let mut fields = fields(self);
+        for other in others.into_iter().filter(|(_, address)| address.host.len() <= HOST_BYTES_MAX) {
+            let other = self::fields(&other);
+            if PREFIX_BYTES + fields.len() + other.len() > HELLO_BYTES_MAX {
+                break;
+            }
+            fields.extend(other);
+        }
+        enclose(&fields)
     }
 
-    /// The answer at the front of `bytes` and how many of them it takes; `None` while it is not whole.
-    pub fn decode(bytes: &[u8]) -> Result<Option<(Self, usize)>, HelloError> {
-        Ok(decode(bytes)?.map(|(answer, _, whole)| (answer, whole)))
+    /// The answer at the front of `bytes`, where others are, if it tells, and how many bytes both take; `None` while it
+    /// is not whole.
+    pub fn decode(bytes: &[u8]) -> Result<Option<Answered>, HelloError> {
+        let Some((answer, mut later, whole)) = decode(bytes)? else { return Ok(None) };
+        let mut others = Vec::new();
+        while let Ok((other, rest)) = postcard::take_from_bytes(later) {
+            others.push(other);
+            later = rest;
+        }
+        Ok(Some((answer, others, whole)))
     }
 }
 

@@ -23,8 +23,8 @@ pub use frame::{
     FrameError, FrameKind,
 };
 pub use hello::{
-    Accepted, CLUSTER_ID_BYTES_MAX, HELLO_BYTES_MAX, Hello, HelloAnswer, HelloError, LocalPeer, Refusal,
-    hello_bytes,
+    Accepted, Answered, CLUSTER_ID_BYTES_MAX, HELLO_BYTES_MAX, Hello, HelloAnswer, HelloError, LocalPeer,
+    Refusal, hello_bytes,
 };
 pub use notice::Notice;
 

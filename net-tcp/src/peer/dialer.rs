@@ -142,7 +142,7 @@ impl<D: Dial> Shared<D> {
         let local = self.local();
         let hello = local.hello(dialing.peer, class);
         let answer = timeout(hello_max, handshake::call(&mut stream, &hello)).await;
-        let answer = answer
+        let (answer, _) = answer
             .map_err(|_| DialError::TimedOut("the answer to the hello"))?
             .map_err(DialError::Handshake)?;
         let concluded = lock(&self.roster).conclude(&local, dialing.peer, class, &answer, queue);

@@ -1,7 +1,8 @@
 //! Asking who is at an address for which the configuration has no id (`controller.quorum.bootstrap.servers`).
 //!
-//! The hello of such a question names nobody ([`WHOEVER`]), and the refusal of it names the node that is there. From then
-//! on it is dialed as any other.
+//! The hello of such a question names nobody ([`WHOEVER`]), and the refusal of it names the node that is there, and where
+//! those are that this one knows. From then on all of them are dialed as any others: the one that leads the quorum may be
+//! none of those that the configuration lists.
 
 use super::handshake::{self, HandshakeError};
 use super::{Shared, lock};
@@ -48,7 +49,7 @@ impl<D: Dial> Shared<D> {
                 asked = self.who_is(&at) => asked,
             };
             match asked {
-                Ok(id) => return self.found(id, at),
+                Ok((id, others)) => return self.found(id, at, others),
                 Err(error) => {
                     let words = error.to_string();
                     if said.as_ref() != Some(&words) {
@@ -67,11 +68,22 @@ impl<D: Dial> Shared<D> {
         }
     }
 
-    fn found(self: &Arc<Self>, id: BrokerId, at: PeerAddress) {
+    fn found(self: &Arc<Self>, id: BrokerId, at: PeerAddress, others: Vec<(BrokerId, PeerAddress)>) {
         if id == self.id {
             return tracing::debug!("{at} is this node itself");
         }
         tracing::info!("node {id} is found at {at}");
+        self.dial_if_unknown(id, at);
+        for (other, its) in others {
+            if other != self.id {
+                tracing::debug!("node {id} says that node {other} is at {its}");
+                self.dial_if_unknown(other, its);
+            }
+        }
+    }
+
+    /// Dials a node, unless another address of it is known already.
+    fn dial_if_unknown(self: &Arc<Self>, id: BrokerId, at: PeerAddress) {
         let dialing = {
             let mut roster = lock(&self.roster);
             match roster.is_dialed(id) {
@@ -84,15 +96,16 @@ impl<D: Dial> Shared<D> {
         }
     }
 
-    async fn who_is(&self, at: &PeerAddress) -> Result<BrokerId, FindError> {
+    async fn who_is(&self, at: &PeerAddress) -> Result<(BrokerId, Vec<(BrokerId, PeerAddress)>), FindError> {
         let stream = timeout(self.options.connect_max, self.dial.dial(&at.host, at.port)).await;
         let mut stream =
             stream.map_err(|_| FindError::TimedOut("connecting"))?.map_err(FindError::Connect)?;
         let hello = self.local().hello(WHOEVER, Class::Control);
         let answer = timeout(self.options.hello_max, handshake::call(&mut stream, &hello)).await;
         let answer = answer.map_err(|_| FindError::TimedOut("the answer to the hello"))?;
-        match answer.map_err(FindError::Handshake)? {
-            HelloAnswer::Refused(Refusal::WrongNode { id }) if id != WHOEVER => Ok(id),
+        let (answer, others) = answer.map_err(FindError::Handshake)?;
+        match answer {
+            HelloAnswer::Refused(Refusal::WrongNode { id }) if id != WHOEVER => Ok((id, others)),
             HelloAnswer::Refused(refusal) => Err(FindError::Refused(refusal)),
             HelloAnswer::Accepted { .. } => Err(FindError::Nameless),
         }

@@ -1,7 +1,8 @@
 //! The first words on a connection, in both directions, read to the byte: what follows them is frames.
 
 use crate::listener::Stream;
-use highwater_core::transport::{HELLO_BYTES_MAX, Hello, HelloAnswer, HelloError, hello_bytes};
+use highwater_core::ids::BrokerId;
+use highwater_core::transport::{HELLO_BYTES_MAX, Hello, HelloAnswer, HelloError, PeerAddress, hello_bytes};
 use std::fmt;
 use std::io;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -39,13 +40,16 @@ impl From<HelloError> for HandshakeError {
     }
 }
 
-/// Says hello and hears the answer.
-pub(super) async fn call<S: Stream>(stream: &mut S, hello: &Hello) -> Result<HelloAnswer, HandshakeError> {
+/// Says hello and hears the answer, and where others are, if it tells.
+pub(super) async fn call<S: Stream>(
+    stream: &mut S,
+    hello: &Hello,
+) -> Result<(HelloAnswer, Vec<(BrokerId, PeerAddress)>), HandshakeError> {
     stream.write_all(&hello.encode()).await?;
     stream.flush().await?;
     let bytes = read_whole(stream).await?;
-    let (answer, _) = HelloAnswer::decode(&bytes)?.ok_or(HelloError::Malformed)?;
-    Ok(answer)
+    let (answer, others, _) = HelloAnswer::decode(&bytes)?.ok_or(HelloError::Malformed)?;
+    Ok((answer, others))
 }
 
 /// Hears a hello.
@@ -55,9 +59,14 @@ pub(super) async fn hear<S: Stream>(stream: &mut S) -> Result<Hello, HandshakeEr
     Ok(hello)
 }
 
-/// Answers a hello.
-pub(super) async fn answer<S: Stream>(stream: &mut S, answer: &HelloAnswer) -> Result<(), HandshakeError> {
-    stream.write_all(&answer.encode()).await?;
+/// Answers a hello, and tells where `others` are.
+pub(super) async fn answer<S: Stream>(
+    stream: &mut S,
+    answer: &HelloAnswer,
+    others: &[(BrokerId, PeerAddress)],
+) -> Result<(), HandshakeError> {
+    let others = others.iter().map(|(id, address)| (*id, address));
+    stream.write_all(&answer.encode(others)).await?;
     stream.flush().await?;
     Ok(())
 }

@@ -83,12 +83,17 @@ impl<D: Dial> Shared<D> {
         };
         let queue = Arc::new(SendQueue::new(self.options.queue(hello.class)));
         let local = self.local();
-        let judged = lock(&self.roster).accept(&local, &hello, &queue, self.options.accepted_max);
+        let (judged, others) = {
+            let mut roster = lock(&self.roster);
+            let others = if hello.to == WHOEVER { roster.addresses() } else { Vec::new() };
+            (roster.accept(&local, &hello, &queue, self.options.accepted_max), others)
+        };
         let answer = match &judged {
             Ok(accepted) => local.answer(*accepted),
             Err(refusal) => HelloAnswer::Refused(refusal.clone()),
         };
-        let answered = timeout(self.options.hello_max, handshake::answer(&mut stream, &answer)).await;
+        let answered = handshake::answer(&mut stream, &answer, &others);
+        let answered = timeout(self.options.hello_max, answered).await;
         match judged {
             Ok(accepted) if matches!(answered, Ok(Ok(()))) => {
                 self.follow(&hello);

@@ -88,6 +88,12 @@ impl Roster {
         self.peers.get(&id).is_some_and(|peer| peer.dialing.is_some())
     }
 
+    /// The peers whose addresses are known, and these.
+    pub(super) fn addresses(&self) -> Vec<(BrokerId, PeerAddress)> {
+        let address = |peer: &Peer| peer.dialing.as_ref().map(|dialed| dialed.address.clone());
+        self.peers.iter().filter_map(|(id, peer)| Some((*id, address(peer)?))).collect()
+    }
+
     /// A peer says where it is; what is to be dialed, if it was looked for elsewhere. One that nobody looks for is left
     /// alone.
     pub(super) fn follow(&mut self, id: BrokerId, address: &PeerAddress) -> Option<Dialing> {

@@ -284,7 +284,7 @@ impl Caller {
     async fn answer(&mut self) -> HelloAnswer {
         let mut bytes = Vec::new();
         loop {
-            if let Some((answer, _)) = HelloAnswer::decode(&bytes).expect("an answer") {
+            if let Some((answer, ..)) = HelloAnswer::decode(&bytes).expect("an answer") {
                 return answer;
             }
             let byte = timeout(PATIENCE, self.stream.read_u8()).await.expect("an answer in time");

@@ -126,7 +126,7 @@ async fn who_accepted_is_told_why_the_caller_does_not() {
     }
     let from = PeerIdentity { id: BrokerId(9), incarnation: [1; 16], directory_id: [9; 16] };
     let answer = HelloAnswer::Accepted { format: 1, cluster_id: None, from };
-    stream.write_all(&answer.encode()).await.expect("node 1 waits for it");
+    stream.write_all(&answer.encode([])).await.expect("node 1 waits for it");
     let mut caller = Caller { stream };
     assert_eq!(caller.notice().await, Some(Notice::Refused(Refusal::WrongNode { id: BrokerId(9) })));
     caller.is_closed().await;

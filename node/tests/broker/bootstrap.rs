@@ -20,7 +20,7 @@ const LISTENERS: &str = "controller.listener.names=CONTROLLER\n\
 
 #[test]
 fn three_nodes_form_a_cluster_by_kafkas_voters() {
-    let dirs = [(); 4].map(|()| tempfile::tempdir().expect("a directory"));
+    let dirs = [(); 5].map(|()| tempfile::tempdir().expect("a directory"));
     let controllers: [String; 3] = lasting_addresses(3, 8);
     let named: Vec<_> = (1..).zip(&controllers).map(|(id, at): (i32, _)| format!("{id}@{at}")).collect();
     let quorum = format!("controller.quorum.voters={}\n{LISTENERS}", named.join(","));
@@ -45,6 +45,19 @@ fn three_nodes_form_a_cluster_by_kafkas_voters() {
     let broker = node(dirs[3].path(), &broker).start();
     done(&broker, &["topic", "create", "riders", "--partitions", "4", "--replication-factor", "2"]);
     assert_eq!(voters(&done(&broker, &["cluster", "quorum"])), 3);
+
+    // So has one that is told of a single controller, and not of the one that leads.
+    let leads = |node: &Broker| done(node, &["cluster", "quorum", "--json"]);
+    let leader =
+        (1..=3).find(|id| leads(&nodes[0]).contains(&format!("\"leader\":{id},"))).expect("there is one");
+    let asked = &controllers[leader % 3];
+    let newcomer = format!(
+        "process.roles=broker\nnode.id=5\nlisteners=PLAINTEXT://127.0.0.1:0\n\
+         controller.quorum.bootstrap.servers={asked}\n{LISTENERS}"
+    );
+    let newcomer = node(dirs[4].path(), &newcomer).start();
+    assert!(done(&newcomer, &["topic", "list"]).contains("riders"));
+    newcomer.stop_cleanly();
 
     // The same lines do for the next start.
     nodes.remove(2).stop_cleanly();

@@ -40,7 +40,7 @@ fn call(broker: &Broker, hello: &Hello) -> (TcpStream, HelloAnswer) {
         let mut byte = [0];
         stream.read_exact(&mut byte).expect("an answer");
         bytes.extend_from_slice(&byte);
-        if let Some((answer, _)) = HelloAnswer::decode(&bytes).expect("an answer") {
+        if let Some((answer, ..)) = HelloAnswer::decode(&bytes).expect("an answer") {
             return (stream, answer);
         }
     }
