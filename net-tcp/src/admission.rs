@@ -64,12 +64,12 @@ pub(crate) struct Permit {
 impl Admission {
     /// Waits until another connection may be accepted on a listener.
     pub(crate) async fn room(&self, listener: &str, limits: impl Fn() -> Arc<Limits>) {
-        self.wait_until(|census| {
-            let limits = limits();
-            census.total < limits.connections_max.max(1)
-                && census.of(listener) < limits.of_listener(listener).connections_max.max(1)
-        })
-        .await;
+        self.wait_until(|census| census.has_room(listener, &limits())).await;
+    }
+
+    /// Whether another connection may be accepted on a listener now.
+    pub(crate) fn has_room(&self, listener: &str, limits: &Limits) -> bool {
+        self.census().has_room(listener, limits)
     }
 
     /// Waits until no connection is left.
@@ -133,6 +133,11 @@ impl Admission {
 }
 
 impl Census {
+    fn has_room(&self, listener: &str, limits: &Limits) -> bool {
+        self.total < limits.connections_max.max(1)
+            && self.of(listener) < limits.of_listener(listener).connections_max.max(1)
+    }
+
     fn of(&self, listener: &str) -> usize {
         self.per_listener.get(listener).copied().unwrap_or(0)
     }

@@ -16,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+mod accepting;
 mod admission;
 mod api_table;
 pub mod client;
@@ -33,6 +34,7 @@ mod reply;
 mod server;
 mod service;
 
+pub use accepting::{ACCEPT_BACKOFF, AcceptFailure, AcceptTrouble};
 pub use api_table::{ApiRange, ApiTable};
 pub use close::CloseReason;
 pub use counters::{Counters, CountersSnapshot};

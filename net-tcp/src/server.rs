@@ -1,5 +1,6 @@
 //! A server: accepts on any number of listeners, runs one task per connection, shuts all of them down.
 
+use crate::accepting::{ACCEPT_BACKOFF, AcceptFailure, AcceptTrouble};
 use crate::admission::{Admission, Permit};
 use crate::close::CloseReason;
 use crate::connection::{Connection, Shared};
@@ -19,8 +20,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-/// How long a listener rests after a failed accept: the usual cause, too many open files, does not go by faster.
-const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// Large write buffers that are kept for reuse.
 const POOLED_BUFFERS_MAX: usize = 16;
 /// Noteworthy ends of connections that are logged in full per second; the rest is counted.
@@ -93,11 +92,12 @@ impl<S: Service> Server<S> {
     pub async fn serve<L: Listen>(&self, name: &str, mut listener: L) {
         let name: Arc<str> = name.into();
         let mut stopping = self.inner.stopping.subscribe();
+        let mut trouble = AcceptTrouble::default();
         loop {
             let accepted = tokio::select! {
                 biased;
                 _ = stopping.wait_for(|stopping| *stopping) => return,
-                accepted = self.accept(&mut listener, &name) => accepted,
+                accepted = self.accept(&mut listener, &name, &mut trouble) => accepted,
             };
             match accepted {
                 Ok((stream, peer)) => {
@@ -113,7 +113,9 @@ impl<S: Service> Server<S> {
                 }
                 Err(error) => {
                     self.counters().accept_errors.fetch_add(1, Relaxed);
-                    tracing::warn!(listener = %name, %error, "accepting a connection failed");
+                    if let Some(before) = trouble.arises(Instant::now()) {
+                        tracing::warn!(listener = %name, before, "{}", AcceptFailure(&error));
+                    }
                     tokio::select! {
                         biased;
                         _ = stopping.wait_for(|stopping| *stopping) => return,
@@ -142,8 +144,20 @@ impl<S: Service> Server<S> {
         &self,
         listener: &mut L,
         name: &str,
+        trouble: &mut AcceptTrouble,
     ) -> std::io::Result<(L::Stream, SocketAddr)> {
-        self.inner.admission.room(name, || lock(&self.inner.limits).clone()).await;
+        let limits = || lock(&self.inner.limits).clone();
+        if !self.inner.admission.has_room(name, &limits())
+            && let Some(before) = trouble.arises(Instant::now())
+        {
+            let open = self.counters().snapshot().connections_open();
+            tracing::warn!(
+                listener = %name, open, before,
+                "there are as many connections as may be: whoever connects waits until others leave; raise max.connections, \
+                 or the limit of open files (ulimit -n), of which clients have a part"
+            );
+        }
+        self.inner.admission.room(name, limits).await;
         listener.accept().await
     }
 

@@ -27,9 +27,11 @@ impl Broker {
         platform: Platform,
         listeners: Vec<(String, L)>,
     ) -> Result<Self, StartError> {
+        let connections_max = config.connections_max;
         let node = Node::start(config, platform)?;
         let service = Arc::new(NodeService::new(node.clone()));
-        let server = Server::new(service, limits(&node.broker_config()), node.clock().started());
+        let server =
+            Server::new(service, limits(&node.broker_config(), connections_max), node.clock().started());
         let accepting = listeners
             .into_iter()
             .map(|(name, listener)| {
@@ -37,7 +39,8 @@ impl Broker {
                 tokio::spawn(async move { server.serve(&name, listener).await })
             })
             .collect();
-        let following_settings = tokio::spawn(follow_settings(node.broker_config_changes(), server.clone()));
+        let following_settings =
+            tokio::spawn(follow_settings(node.broker_config_changes(), connections_max, server.clone()));
         Ok(Self { node, server, accepting, following_settings })
     }
 
@@ -68,10 +71,14 @@ impl Broker {
 }
 
 /// Puts limits in force that are changed while the broker runs (KIP-226).
-async fn follow_settings(mut settings: watch::Receiver<Arc<BrokerConfig>>, server: Server<NodeService>) {
+async fn follow_settings(
+    mut settings: watch::Receiver<Arc<BrokerConfig>>,
+    connections_max: usize,
+    server: Server<NodeService>,
+) {
     while settings.changed().await.is_ok() {
         let config = settings.borrow_and_update().clone();
-        server.update_limits(limits(&config));
+        server.update_limits(limits(&config, connections_max));
     }
 }
 
@@ -83,8 +90,8 @@ async fn wait_for_disk(node: &Node) {
     }
 }
 
-/// The limits of connections.
-fn limits(config: &BrokerConfig) -> Limits {
+/// The limits of connections, of which there may be `connections_max` at the most.
+fn limits(config: &BrokerConfig, connections_max: usize) -> Limits {
     let size = |value: i32| usize::try_from(value).unwrap_or(0);
     let listeners = config.listener_limits.iter().map(|(name, own)| {
         let none = ListenerLimits::default();
@@ -107,7 +114,7 @@ fn limits(config: &BrokerConfig) -> Limits {
         write_stall_max: idle_max.min(defaults.write_stall_max),
         lockstep_wait_max: Duration::from_micros(config.busy_poll_micros),
         lockstep_connections_max: spare_cores(),
-        connections_max: size(config.connections_max),
+        connections_max: size(config.connections_max).min(connections_max),
         connections_per_second_max: size(config.connection_creation_rate_max),
         connection_rate_window: config.quota_window,
         listeners: listeners.collect(),

@@ -65,8 +65,11 @@ pub struct NodeSetup {
     pub endpoints: Vec<Endpoint>,
     /// How other nodes reach it, with the port that was really bound; `None` if no node can.
     pub peer_address: Option<PeerAddress>,
-    /// How many files may be open at once.
+    /// How many segment files may be open at once.
     pub open_files_max: usize,
+    /// How many clients may be connected at once, whatever `max.connections` says: files that logs need are none of
+    /// theirs.
+    pub connections_max: usize,
     /// Randomness for ids and sessions; in the simulator it follows from the run's seed.
     pub seed: [u8; 32],
 }

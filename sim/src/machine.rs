@@ -227,6 +227,7 @@ impl Machine {
             peer_address: (!self.controllers.is_empty())
                 .then(|| PeerAddress { host: self.ip.to_string(), port: PEER_PORT }),
             open_files_max: *self.rng.pick(&[4, 64]),
+            connections_max: usize::MAX,
             seed,
         }
     }

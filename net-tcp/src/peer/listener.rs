@@ -3,24 +3,22 @@
 use super::link::Link;
 use super::queue::SendQueue;
 use super::{Shared, Who, handshake, lock};
+use crate::accepting::{ACCEPT_BACKOFF, AcceptFailure, AcceptTrouble};
 use crate::client::Dial;
 use crate::listener::{Listen, Stream};
 use highwater_core::transport::{Accepted, Class, Hello, HelloAnswer, LinkEvent, Refusal, WHOEVER};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
-
-/// How long the listener rests after a failed accept: the usual cause, too many open files, does not go by faster.
-const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+use tokio::time::{Instant, timeout};
 
 impl<D: Dial> Shared<D> {
     /// Accepts until the transport stops.
     pub(super) async fn listen<L: Listen>(self: Arc<Self>, mut listener: L) {
         let hellos = Arc::new(Semaphore::new(self.options.hellos_waiting_max));
+        let mut trouble = AcceptTrouble::default();
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -46,7 +44,9 @@ impl<D: Dial> Shared<D> {
                     });
                 }
                 Err(error) => {
-                    self.warn(format_args!("accepting a connection from a node failed: {error}"));
+                    if let Some(before) = trouble.arises(Instant::now()) {
+                        tracing::warn!(before, "at the listener for nodes {}", AcceptFailure(&error));
+                    }
                     tokio::time::sleep(ACCEPT_BACKOFF).await;
                 }
             }

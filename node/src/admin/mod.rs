@@ -14,18 +14,15 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use highwater_net_tcp::Server;
+use highwater_net_tcp::{ACCEPT_BACKOFF, AcceptFailure, AcceptTrouble, Server};
 use metrics::Metrics;
 use process::Process;
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::net::TcpListener;
-
-/// How long an accept loop rests after a failure such as too many open files.
-const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+use tokio::time::Instant;
 
 /// What the port tells of. Cheap to clone; clones are the same.
 #[derive(Clone, Debug)]
@@ -91,7 +88,7 @@ impl Admin {
 
     /// Serves the pages until the task is aborted.
     pub async fn serve(self, listener: TcpListener) -> io::Result<()> {
-        axum::serve(Patient(listener), self.router()).await
+        axum::serve(Patient(listener, AcceptTrouble::default()), self.router()).await
     }
 
     /// Everything that is measured, in Prometheus' text form.
@@ -105,7 +102,7 @@ impl Admin {
 }
 
 /// A listener that outlives failures of accept.
-struct Patient(TcpListener);
+struct Patient(TcpListener, AcceptTrouble);
 
 impl axum::serve::Listener for Patient {
     type Io = tokio::net::TcpStream;
@@ -116,7 +113,9 @@ impl axum::serve::Listener for Patient {
             match self.0.accept().await {
                 Ok(accepted) => return accepted,
                 Err(error) => {
-                    tracing::warn!(%error, "accepting a connection failed on the admin port");
+                    if let Some(before) = self.1.arises(Instant::now()) {
+                        tracing::warn!(before, "at the admin port {}", AcceptFailure(&error));
+                    }
                     tokio::time::sleep(ACCEPT_BACKOFF).await;
                 }
             }

@@ -260,6 +260,7 @@ async fn serve(
         endpoints,
         peer_address: Some(peer_address),
         open_files_max: files_for_logs(open_files),
+        connections_max: files_for_clients(open_files),
         seed: random()?,
     };
     let platform = Platform {
@@ -395,9 +396,17 @@ fn say_ready(broker: &Broker, addresses: &[(String, std::io::Result<SocketAddr>)
     tracing::info!("{line}");
 }
 
-/// Descriptors for segment files; the rest is for connections.
+/// Descriptors for segment files.
 fn files_for_logs(open_files: u64) -> usize {
     usize::try_from(open_files / 2).unwrap_or(usize::MAX).clamp(64, 16_384)
+}
+
+/// Descriptors for clients: what is left beside segment files and what else a node opens (its store, listeners, other nodes,
+/// files that are written anew). A log that finds none left would be given up for lost, so clients wait instead.
+fn files_for_clients(open_files: u64) -> usize {
+    let limit = usize::try_from(open_files).unwrap_or(usize::MAX);
+    let others = (limit / 8).clamp(48, 1024);
+    limit.saturating_sub(files_for_logs(open_files)).saturating_sub(others).max(1)
 }
 
 async fn bind_all(config: &NodeConfig) -> Result<(Vec<(String, SendfileListen)>, Vec<Endpoint>), CliError> {

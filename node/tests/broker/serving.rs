@@ -200,3 +200,29 @@ fn wrong_usage_and_unknown_settings_are_told_with_what_was_meant() {
         assert!(!dir.path().join("data").exists(), "{args:?}: nothing is begun");
     }
 }
+
+/// Kafka's own advice is a limit of 100,000 files. Where there are few, it is clients that wait, not logs that fail.
+#[tokio::test]
+async fn more_clients_than_files_wait_and_cost_no_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Serve::at(dir.path()).under(&["sh", "-c", "ulimit -n 256; exec \"$@\"", "sh"]).start();
+    let client = Client::connect(broker.address()).await;
+    let connect = || std::net::TcpStream::connect(broker.address()).expect("the backlog takes it");
+    let flood: Vec<_> = (0..120).map(|_| connect()).collect();
+    let begun = Instant::now();
+    while !broker.log().contains("as many connections as may be") {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{}", broker.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    client.create_topic("under-pressure", 8, &[]).await;
+    for partition in 0..8 {
+        assert_eq!(client.append("under-pressure", partition, &[b"one"]).await, Ok(0));
+    }
+    drop(flood);
+    let next = Client::connect(broker.address()).await;
+    assert_eq!(values(&next, "under-pressure", 7).await, ["one"]);
+    let log = broker.log();
+    assert_eq!(log.matches("as many connections as may be").count(), 1, "{log}");
+    assert!(!log.contains("Too many open files"), "{log}");
+    broker.stop_cleanly();
+}
