@@ -22,6 +22,13 @@ struct Broker {
 
 impl Broker {
     fn new() -> Self {
+        let mut broker = Self::before_an_upgrade();
+        broker.hears(Input::TakesHealth(true));
+        broker
+    }
+
+    /// The cluster has not agreed that failed logs are written down.
+    fn before_an_upgrade() -> Self {
         let announced = RegisterBroker {
             directory_id: [2; 16],
             endpoints: Vec::new(),
@@ -62,9 +69,13 @@ impl Broker {
         self.hears(Input::Reply(to.reply(body)))
     }
 
-    /// Registered, let in, and with no request but heartbeats under way.
     fn active() -> Self {
-        let mut broker = Self::new();
+        Self::new().let_in()
+    }
+
+    /// Registered, let in, and with no request but heartbeats under way.
+    fn let_in(self) -> Self {
+        let mut broker = self;
         let register = sent(&broker.hears(Input::Controller(Some(CONTROLLER))));
         let beat = sent(&broker.answer(&register[0], registered(5)));
         broker.hears(Input::Applied(Offset(5)));
@@ -422,6 +433,16 @@ fn under_another_registration_failed_logs_are_told_before_the_broker_can_be_let_
     let is_health = |request: &BrokerRequest| matches!(request.body, BrokerRequestBody::ReplicaHealth { .. });
     assert!(is_health(&sent(&effects)[0]), "before the heartbeat: {effects:?}");
     assert_eq!(heartbeats(&effects).len(), 1);
+}
+
+#[test]
+fn nobody_is_told_of_failed_logs_before_all_of_the_cluster_can_read_it() {
+    let mut broker = Broker::before_an_upgrade().let_in();
+    assert!(told(&broker.hears(health(0, true))).is_empty());
+    assert!(told(&broker.passes(5000)).is_empty());
+    assert!(told(&broker.hears(Input::Controller(Some(OTHER)))).is_empty());
+    assert_eq!(told(&broker.hears(Input::TakesHealth(true))), [[(0, true)]], "it has not been forgotten");
+    assert!(told(&broker.hears(Input::TakesHealth(true))).is_empty(), "and is told once");
 }
 
 #[test]

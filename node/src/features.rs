@@ -4,18 +4,22 @@
 //! not depend on it. The others are told once they are implemented.
 
 use crate::config::Roles;
-use highwater_core::metadata::{FeatureRange, MetadataImage};
+use highwater_core::metadata::{
+    FORMAT_FEATURE, FORMAT_NEWEST, FORMAT_REPLICA_HEALTH, FeatureRange, MetadataImage,
+};
 use highwater_protocol::Features;
 use highwater_protocol::messages::{FinalizedFeatureKey, SupportedFeatureKey};
 
 /// Kafka's 4.3-IV0.
 const METADATA_VERSION: i16 = 30;
 
-/// Finalized at the first start.
-pub const FINALIZED: &[(&str, i16)] = &[("metadata.version", METADATA_VERSION)];
+/// What a new cluster begins with. One that is there is given newer levels by its operator, once all its nodes know them.
+pub const FINALIZED: &[(&str, i16)] =
+    &[("metadata.version", METADATA_VERSION), (FORMAT_FEATURE, FORMAT_NEWEST)];
 
 /// The range of each feature that this release can serve.
-const SUPPORTED: &[(&str, i16, i16)] = &[("metadata.version", 7, METADATA_VERSION)];
+const SUPPORTED: &[(&str, i16, i16)] =
+    &[("metadata.version", 7, METADATA_VERSION), (FORMAT_FEATURE, FORMAT_REPLICA_HEALTH, FORMAT_NEWEST)];
 
 /// What a broker announces that does not play the role of a controller: it cannot be made a voter. No feature that
 /// could be finalized.

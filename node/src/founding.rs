@@ -205,10 +205,8 @@ fn found(
              stop this node, empty its directory, and name the others with --initial-controllers"
         );
     }
-    starting.append(now, |controller| controller.plan_cluster(&cluster_id))?;
-    for (name, level) in crate::features::FINALIZED {
-        starting.append(now, |controller| controller.plan_feature(name, *level))?;
-    }
+    let features = crate::features::FINALIZED;
+    starting.append(now, |controller| controller.plan_cluster(&cluster_id, features))?;
     let epoch = match config.roles.broker {
         true => {
             let planned = |controller: &Controller| controller.plan_register_only_broker(registration);

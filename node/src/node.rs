@@ -488,10 +488,8 @@ impl Node {
     /// This node has become the active controller. The first one founds the cluster.
     pub(crate) fn elected(&self) {
         let cluster_id = self.data_dir.cluster_id().unwrap_or_else(|| new_cluster_id(&self.config.seed));
-        self.controller.submit(move |controller| controller.plan_cluster(&cluster_id), |_| {});
-        for (name, level) in crate::features::FINALIZED {
-            self.controller.submit(move |controller| controller.plan_feature(name, *level), |_| {});
-        }
+        let features = crate::features::FINALIZED;
+        self.controller.submit(move |controller| controller.plan_cluster(&cluster_id, features), |_| {});
     }
 
     /// The metadata say which cluster this is.

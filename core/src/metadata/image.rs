@@ -2,6 +2,7 @@
 
 use super::cow_map::CowMap;
 use super::failures::Failures;
+use super::features::{FORMAT_FEATURE, FORMAT_REPLICA_HEALTH};
 use super::records::{
     BrokerRegistration, BrokerState, ConfigResource, PartitionState, QuotaEntity, Record, at,
 };
@@ -138,6 +139,16 @@ impl MetadataImage {
     /// The finalized features (KIP-584).
     pub fn features(&self) -> impl Iterator<Item = (&str, i16)> {
         self.features.iter().map(|(name, level)| (name.as_str(), *level))
+    }
+
+    /// The finalized level of a feature; 0 if it has none.
+    pub fn level(&self, feature: &str) -> i16 {
+        self.features.get(feature).copied().unwrap_or_default()
+    }
+
+    /// Whether every node reads that a replica's log failed, so that it may be written (see [`FORMAT_FEATURE`]).
+    pub fn takes_replica_health(&self) -> bool {
+        self.level(FORMAT_FEATURE) >= FORMAT_REPLICA_HEALTH
     }
 
     /// The first producer id that is not given out.

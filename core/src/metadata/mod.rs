@@ -12,6 +12,7 @@ mod controller;
 mod cow_map;
 mod difference;
 mod failures;
+mod features;
 mod image;
 pub mod peer;
 mod placement;
@@ -27,6 +28,7 @@ pub use controller::{
     Registration, SessionLimits, Sessions, answer_reassignments, leader_imbalance,
 };
 pub use cow_map::CowMap;
+pub use features::{FORMAT_FEATURE, FORMAT_NEWEST, FORMAT_REPLICA_HEALTH};
 pub use image::{MetadataImage, Topic};
 pub use records::{
     BrokerRegistration, BrokerState, ConfigResource, Endpoint, FeatureRange, PartitionState, QuotaEntity,

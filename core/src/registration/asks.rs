@@ -98,9 +98,15 @@ pub(super) struct HealthReports {
     out: Option<(Out, Vec<ReplicaHealth>)>,
     /// Nothing is sent before.
     not_before: Option<Instant>,
+    /// The cluster has agreed that such things are written down.
+    is_taken: bool,
 }
 
 impl HealthReports {
+    pub(super) const fn set_taken(&mut self, is_taken: bool) {
+        self.is_taken = is_taken;
+    }
+
     /// A replica is like this from now on.
     pub(super) fn note(&mut self, item: ReplicaHealth) {
         if self.known.insert(item.partition, item.is_failed) != Some(item.is_failed) {
@@ -123,7 +129,8 @@ impl HealthReports {
 
     /// What is to be sent now.
     pub(super) fn next_batch(&self, now: Instant) -> Option<Vec<ReplicaHealth>> {
-        if self.out.is_some() || self.unconfirmed.is_empty() || self.not_before.is_some_and(|at| now < at) {
+        let is_over = self.not_before.is_none_or(|at| at <= now);
+        if !self.is_taken || self.out.is_some() || self.unconfirmed.is_empty() || !is_over {
             return None;
         }
         let item = |partition: &TopicPartition| {
@@ -168,7 +175,7 @@ impl HealthReports {
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        let waits = self.not_before.filter(|_| !self.unconfirmed.is_empty());
+        let waits = self.not_before.filter(|_| self.is_taken && !self.unconfirmed.is_empty());
         self.out.as_ref().map(|(out, _)| out.until).or(waits)
     }
 

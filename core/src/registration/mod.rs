@@ -64,6 +64,9 @@ pub enum Input {
     Health(ReplicaHealth),
     /// A replica of which that was said is here no more.
     Removed(TopicPartition),
+    /// Whether the metadata may say that a replica's log failed: until then no controller is told, for one of a release
+    /// before could not read it. It may begin with `false`, which is what counts before anything is said.
+    TakesHealth(bool),
     /// Producer ids run short.
     WantProducerIds,
     /// The broker is to stop, and to lead nothing before.
@@ -471,6 +474,10 @@ impl Machine for BrokerLifecycle {
                 self.ask(now, out);
             }
             Input::Removed(partition) => self.health.forget(partition),
+            Input::TakesHealth(is_taken) => {
+                self.health.set_taken(is_taken);
+                self.ask(now, out);
+            }
             Input::WantProducerIds => {
                 self.producer_ids.want();
                 self.ask(now, out);

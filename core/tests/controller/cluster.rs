@@ -5,7 +5,9 @@ use highwater_core::ids::{PartitionEpoch, TopicPartition};
 use highwater_core::metadata::peer::{
     AlterPartition, AlterPartitionRefusal, BrokerHeartbeat, BrokerRefusal, IsrMember, ReplicaHealth,
 };
-use highwater_core::metadata::{BrokerState, ConfigResource, PartitionState, answer_reassignments};
+use highwater_core::metadata::{
+    BrokerState, ConfigResource, FORMAT_FEATURE, FORMAT_NEWEST, PartitionState, answer_reassignments,
+};
 
 /// A controller with brokers whose processes are numbered: the incarnation is broker and life.
 pub(super) struct Trio {
@@ -27,7 +29,7 @@ impl Trio {
     pub(super) fn new(brokers: i32, fixed: &[(&str, &str)]) -> Self {
         let fixed = fixed.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let mut solo = Solo { controller: Controller::default(), fixed, topics_made: 0 };
-        let cluster = solo.controller.plan_cluster("cluster");
+        let cluster = solo.controller.plan_cluster("cluster", &[(FORMAT_FEATURE, FORMAT_NEWEST)]);
         solo.commit(cluster);
         let mut trio = Self { solo };
         for id in 1..=brokers {
@@ -51,7 +53,7 @@ impl Trio {
             directory_id: [u8::from(end == End::Wiped) * life + 100; 16],
             endpoints: Vec::new(),
             rack: None,
-            features: Vec::new(),
+            features: vec![FeatureRange { name: FORMAT_FEATURE.into(), min: 1, max: FORMAT_NEWEST }],
             clean_stop_of: known.map(|known| known.epoch).filter(|_| end == End::Clean),
         };
         let mut incarnation = [life; 16];
@@ -322,13 +324,13 @@ fn a_broker_is_let_in_once_it_has_applied_its_registration() {
 #[test]
 fn a_broker_without_a_finalized_feature_does_not_register() {
     let mut trio = Trio::new(1, &[]);
-    let plan = trio.solo.controller.plan_feature("metadata.version", 30);
-    trio.solo.commit(plan);
+    let records = vec![Record::Feature { name: "metadata.version".into(), level: 30 }];
+    trio.solo.commit(Plan { records, response: () });
     let mut registration = trio.registration(2, 1, End::Clean);
     let context = trio.solo.context();
     let refused = trio.solo.controller.plan_register_broker(context, &registration, false);
     assert_eq!(refused.response, Err(BrokerRefusal::UnsupportedVersion));
-    registration.announced.features = vec![FeatureRange { name: "metadata.version".into(), min: 7, max: 30 }];
+    registration.announced.features.push(FeatureRange { name: "metadata.version".into(), min: 7, max: 30 });
     assert!(trio.solo.controller.plan_register_broker(context, &registration, false).response.is_ok());
 }
 
@@ -508,7 +510,7 @@ fn a_broker_that_is_forgotten_leaves_isr_and_elr() {
 fn features_are_updated_together_or_not_at_all() {
     let mut trio = Trio::new(0, &[]);
     let mut registration = trio.registration(1, 1, End::Clean);
-    registration.announced.features = vec![FeatureRange { name: "metadata.version".into(), min: 7, max: 30 }];
+    registration.announced.features.push(FeatureRange { name: "metadata.version".into(), min: 7, max: 30 });
     let plan = trio.solo.controller.plan_register_broker(trio.solo.context(), &registration, false);
     trio.solo.commit(plan).expect("nobody has the id");
     let mut update = |name: &str, level, upgrade_type, validate_only| {
@@ -522,7 +524,7 @@ fn features_are_updated_together_or_not_at_all() {
             UpdateFeaturesRequest { feature_updates: vec![key], validate_only, ..Default::default() };
         let plan = trio.solo.controller.plan_update_features(&request);
         let code = trio.solo.commit(plan).error_code;
-        (code, trio.solo.image().features().next().map_or(0, |(_, level)| level))
+        (code, trio.solo.image().level("metadata.version"))
     };
     assert_eq!(update("metadata.version", 31, 1, false), (ErrorCode::InvalidUpdateVersion, 0));
     assert_eq!(update("metadata.version", 30, 1, true), (ErrorCode::None, 0));
@@ -698,6 +700,46 @@ fn where_anyone_may_lead_nobody_waits_for_a_failed_log() {
     assert_eq!(trio.told(), "0 - 3", "neither of the two that failed");
     trio.beat(2).expect("it is registered");
     assert_eq!(trio.told(), "2 2 -");
+}
+
+/// Releases before it cannot read the record. What they do about a failed log is nothing.
+#[test]
+fn failed_logs_are_written_down_once_every_broker_can_read_it() {
+    let mut trio = Trio::with_topic();
+    let level = |trio: &mut Trio, level| {
+        let key = FeatureUpdateKey {
+            feature: FORMAT_FEATURE.into(),
+            max_version_level: level,
+            upgrade_type: if level == 0 { 3 } else { 1 },
+            ..Default::default()
+        };
+        let request = UpdateFeaturesRequest { feature_updates: vec![key], ..Default::default() };
+        let plan = trio.solo.controller.plan_update_features(&request);
+        trio.solo.commit(plan).error_code
+    };
+    // As a cluster of the release before is found.
+    let records = vec![Record::Feature { name: FORMAT_FEATURE.into(), level: 0 }];
+    trio.solo.commit(Plan { records, response: () });
+    let mut old = trio.registration(4, 2, End::Clean);
+    old.announced.features.clear();
+    let register = |trio: &mut Trio, registration: &Registration| {
+        let plan = trio.solo.controller.plan_register_broker(trio.solo.context(), registration, false);
+        trio.solo.commit(plan)
+    };
+    register(&mut trio, &old).expect("no level is finalized that it lacks");
+    let before = trio.solo.image().clone();
+    assert_eq!(trio.health(1, true), Err(BrokerRefusal::UnsupportedVersion));
+    assert_eq!(level(&mut trio, 1), ErrorCode::InvalidUpdateVersion, "broker 4 could not read it");
+    let again = trio.solo.controller.plan_cluster("cluster", &[(FORMAT_FEATURE, FORMAT_NEWEST)]);
+    trio.solo.commit(again);
+    assert_eq!(*trio.solo.image(), before, "a controller of this release is elected before the others run it");
+    let new = trio.registration(4, 3, End::Clean);
+    register(&mut trio, &new).expect("nobody holds the id");
+    assert_eq!((level(&mut trio, 1), trio.told().as_str()), (ErrorCode::None, "1 123 -"));
+    trio.health(1, true).expect("it is registered");
+    assert_eq!(trio.told(), "2 23 -");
+    assert_eq!(register(&mut trio, &old), Err(BrokerRefusal::UnsupportedVersion));
+    assert_eq!(level(&mut trio, 0), ErrorCode::InvalidUpdateVersion, "the log has such records");
 }
 
 /// Otherwise what the leader knew of the failed log's progress would let the empty one in its place join the ISR.

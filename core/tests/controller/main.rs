@@ -31,7 +31,7 @@ impl Solo {
     fn new(fixed: &[(&str, &str)]) -> Self {
         let fixed = fixed.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let mut solo = Self { controller: Controller::default(), fixed, topics_made: 0 };
-        let cluster = solo.controller.plan_cluster("cluster");
+        let cluster = solo.controller.plan_cluster("cluster", &[]);
         solo.commit(cluster);
         solo.register(1, [1; 16], false);
         solo

@@ -120,6 +120,8 @@ impl Membership {
     pub fn applied(&self, image: &MetadataImage) {
         let is_alone = is_alone(image, self.id);
         let offset = image.offset();
+        // Before it may be let in: it is not to be elected where its log failed.
+        self.drive(|_| true, Input::TakesHealth(image.takes_replica_health()));
         // From the first other broker on this one speaks, too.
         self.drive(
             |state| {

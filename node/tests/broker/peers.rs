@@ -4,7 +4,7 @@ use crate::formation::says;
 use crate::harness::{Broker, PATIENCE, Serve};
 use crate::quorum::done;
 use highwater_core::ids::{BrokerEpoch, BrokerId, Offset};
-use highwater_core::metadata::FeatureRange;
+use highwater_core::metadata::{FORMAT_FEATURE, FORMAT_NEWEST, FeatureRange};
 use highwater_core::metadata::peer::{
     BROKER_MESSAGE_VERSION, BrokerHeartbeat, BrokerRefusal, BrokerReply, BrokerReplyBody, BrokerRequest,
     BrokerRequestBody, RegisterBroker,
@@ -145,7 +145,8 @@ fn a_stale_broker_epoch_is_refused_and_the_log_says_why() {
     let stranger = asks(&mut stream, heartbeat(1));
     assert_eq!(stranger, BrokerReplyBody::Refused(BrokerRefusal::NotRegistered));
     // Its own registration is of another epoch than the one it speaks with.
-    let features = vec![FeatureRange { name: "metadata.version".to_owned(), min: 7, max: 30 }];
+    let feature = |name: &str, min, max| FeatureRange { name: name.to_owned(), min, max };
+    let features = vec![feature("metadata.version", 7, 30), feature(FORMAT_FEATURE, 1, FORMAT_NEWEST)];
     let registration = RegisterBroker {
         directory_id: hello("").from.directory_id,
         endpoints: Vec::new(),

@@ -11,7 +11,9 @@ use highwater_core::metadata::peer::{
     AlterPartition, AlterPartitionRefusal, AlteredPartition, BrokerReplyBody, BrokerRequest,
     BrokerRequestBody, IsrMember, RegisterBroker,
 };
-use highwater_core::metadata::{PlanContext, Registration, SessionLimits, Sessions};
+use highwater_core::metadata::{
+    FORMAT_FEATURE, FORMAT_NEWEST, FeatureRange, PlanContext, Registration, SessionLimits, Sessions,
+};
 use highwater_core::registration::{BrokerLifecycle, Effect, Input, LifecycleConfig, Standing};
 use highwater_core::replica::{self, IsrAccepted, IsrRefusal};
 use highwater_core::time::Instant;
@@ -55,7 +57,7 @@ impl Broker {
             directory_id: directory.0,
             endpoints: Vec::new(),
             rack: None,
-            features: Vec::new(),
+            features: vec![FeatureRange { name: FORMAT_FEATURE.to_owned(), min: 1, max: FORMAT_NEWEST }],
             clean_stop_of,
         };
         Self {
@@ -175,7 +177,9 @@ impl Broker {
         }
         self.sessions.begin(here.now.mono, &meta.image, meta.quorum.silent_predecessor());
         if let Some(controller) = meta.controller() {
-            let records = controller.plan_cluster("simulated-cluster-0000").records;
+            let records = controller
+                .plan_cluster("simulated-cluster-0000", &[(FORMAT_FEATURE, FORMAT_NEWEST)])
+                .records;
             if !records.is_empty() {
                 meta.submit(env, here, records, Then::Nobody);
             }

@@ -80,13 +80,15 @@ impl Registration {
 }
 
 impl Controller {
-    /// Plans the cluster's first record.
-    pub fn plan_cluster(&self, id: &str) -> Plan<()> {
-        let new = self.latest.cluster_id().is_none();
-        Plan {
-            records: new.then(|| Record::Cluster { id: id.to_owned() }).into_iter().collect(),
-            response: (),
+    /// Plans the cluster's first records: its id, and the levels of features that it begins with. Levels of a cluster that
+    /// is there are its operator's: a new release that is elected in the middle of an upgrade leaves them as they are.
+    pub fn plan_cluster(&self, id: &str, features: &[(&str, i16)]) -> Plan<()> {
+        if self.latest.cluster_id().is_some() {
+            return Plan { records: Vec::new(), response: () };
         }
+        let level = |(name, level): &(&str, i16)| Record::Feature { name: (*name).to_owned(), level: *level };
+        let first = std::iter::once(Record::Cluster { id: id.to_owned() });
+        Plan { records: first.chain(features.iter().map(level)).collect(), response: () }
     }
 
     /// Plans a broker's registration; answers its epoch. `is_alive` says whether something was heard lately of the

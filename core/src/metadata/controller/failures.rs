@@ -3,6 +3,9 @@
 //! A broker whose log of one partition failed goes on with the others, so that its session says nothing about it: it
 //! tells. Its replica leaves ISR and ELR where another complete one is left, and somebody else leads. The last complete
 //! one stays what it is, as with Kafka's last member of an ISR: what its log still has may be all there is.
+//!
+//! While nodes of releases that know nothing of this may be in the cluster, none of it is written: see
+//! [`FORMAT_FEATURE`](crate::metadata::FORMAT_FEATURE).
 
 use super::brokers::counts_on;
 use super::changes::BrokersAfter;
@@ -26,6 +29,9 @@ impl Controller {
     ) -> Plan<Result<(), BrokerRefusal>> {
         if let Err(why) = self.check_epoch(sender, broker_epoch) {
             return Plan { records: Vec::new(), response: Err(why) };
+        }
+        if !self.latest.takes_replica_health() {
+            return Plan { records: Vec::new(), response: Err(BrokerRefusal::UnsupportedVersion) };
         }
         let news: BTreeMap<_, _> = items.iter().map(|item| (item.partition, item.is_failed)).collect();
         let brokers = BrokersAfter::without(&self.latest, &[sender]);

@@ -16,13 +16,6 @@ mod upgrade_type {
 }
 
 impl Controller {
-    /// Plans the finalized level of a feature; no records if it has it.
-    pub fn plan_feature(&self, name: &str, level: i16) -> Plan<()> {
-        let same = self.level(name) == level;
-        let records = if same { Vec::new() } else { vec![Record::Feature { name: name.to_owned(), level }] };
-        Plan { records, response: () }
-    }
-
     /// Plans new levels of features: all of a request, or none.
     pub fn plan_update_features(&self, request: &UpdateFeaturesRequest) -> Plan<UpdateFeaturesResponse> {
         let mut levels = BTreeMap::new();
@@ -48,14 +41,9 @@ impl Controller {
         if request.validate_only {
             return Plan { records: Vec::new(), response };
         }
-        let changed = levels.into_iter().filter(|(name, level)| self.level(name) != *level);
+        let changed = levels.into_iter().filter(|(name, level)| self.latest.level(name) != *level);
         let records = changed.map(|(name, level)| Record::Feature { name: name.to_owned(), level });
         Plan { records: records.collect(), response }
-    }
-
-    /// The finalized level of a feature; 0 if it has none.
-    fn level(&self, name: &str) -> i16 {
-        self.latest.features().find(|(known, _)| *known == name).map_or(0, |(_, level)| level)
     }
 
     fn check_update(&self, update: &FeatureUpdateKey) -> Result<i16, Refusal> {
@@ -67,13 +55,14 @@ impl Controller {
         if level < 0 {
             return invalid("A feature version cannot be less than 0.".to_owned());
         }
-        let mut is_known = level == 0 && self.level(name) != 0;
+        let finalized = self.latest.level(name);
+        let mut is_known = level == 0 && finalized != 0;
         for (id, registration) in self.latest.brokers() {
             let range = registration.features.iter().find(|range| range.name == *name);
             is_known |= range.is_some();
             match range {
-                Some(range) if level == 0 && range.min > 0 && name == "metadata.version" => {
-                    return invalid(format!("Every cluster has a level of {name}."));
+                Some(range) if level == 0 && range.min > 0 => {
+                    return invalid(format!("No cluster that has a level of {name} goes without."));
                 }
                 Some(range) if level != 0 && !(range.min..=range.max).contains(&level) => {
                     return invalid(format!(
@@ -88,7 +77,7 @@ impl Controller {
         if !is_known {
             return invalid("No broker knows this feature.".to_owned());
         }
-        let is_downgrade = level < self.level(name);
+        let is_downgrade = level < finalized;
         let may_downgrade = update.allow_downgrade
             || matches!(update.upgrade_type, upgrade_type::SAFE_DOWNGRADE | upgrade_type::UNSAFE_DOWNGRADE);
         if !(upgrade_type::UPGRADE..=upgrade_type::UNSAFE_DOWNGRADE).contains(&update.upgrade_type) {
