@@ -230,6 +230,8 @@ guards! {
     IsrMemberHealthy,
     /// Nor is it elected (design rule 11).
     FailedReplicaLeadsNothing,
+    /// A report of a failed log is not believed again once the replica was made anew (design rule 1).
+    HealthReportInOrder,
     /// A replica that may be the last complete one is not taken for one that was made anew.
     MendedOutsideIsr,
     /// A leader is elected that may lack records only where that is allowed.

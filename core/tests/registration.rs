@@ -127,7 +127,7 @@ fn log_of(partition: i32) -> TopicPartition {
 }
 
 fn health(partition: i32, is_failed: bool) -> Input {
-    Input::Health(ReplicaHealth { partition: log_of(partition), is_failed })
+    Input::Health { partition: log_of(partition), is_failed }
 }
 
 /// What was said of logs: partition and whether it failed, by request.

@@ -221,6 +221,10 @@ impl Scenario {
         if is_direct && faults.clone().any(|planned| planned.fault.needs_whole_nodes()) {
             return wrong("tier: direct has no empty disk");
         }
+        let is_whole = self.tier.iter().any(|tier| *tier != Tier::Direct);
+        if is_whole && faults.clone().any(|planned| planned.fault.needs_direct_driver()) {
+            return wrong("tier: logs that fail alone take the direct driver");
+        }
         if self.drawn && self.tier != [Tier::Cluster] {
             return wrong("drawn: whole nodes only");
         }

@@ -4,7 +4,7 @@
 
 use highwater_core::guard::Guard;
 use highwater_sim::direct::{NetworkFaults, Options, Profile, run, silence};
-use highwater_sim::scenario::{Scenario, Workload};
+use highwater_sim::scenario::{Reshape, Scenario, Workload};
 use std::collections::BTreeSet;
 
 /// Runs seeds with a guard removed until one of the expected oracles complains.
@@ -82,6 +82,7 @@ fn every_guard_rejects_or_has_a_reason() {
         Profile::PowerLoss,
         Profile::Zombie,
         Profile::OneWay,
+        Profile::FailingLogs,
     ];
     let mut silent: BTreeSet<_> =
         Guard::ALL.iter().map(|guard| guard.name()).filter(|name| silence(name).is_none()).collect();
@@ -114,4 +115,31 @@ fn a_commit_of_an_old_generation_is_noticed() {
     let workload = Workload { members: 3, ..Workload::default() };
     let base = Scenario { workload, ..scenario(Profile::Zombie) };
     found_by("GroupGeneration", &base, &["O20", "O21", "O22"], 200);
+}
+
+/// CQ-11: what the controller tells is what nobody takes back.
+#[test]
+fn an_answer_from_metadata_that_are_not_committed_is_noticed() {
+    found_by("AnswerCommitted", &scenario(Profile::Mixed), &["O37"], 200);
+}
+
+/// CQ-05: voters are removed and added while nodes are killed and cut off, and operators ask again.
+#[test]
+fn a_second_change_of_voters_before_the_first_is_committed_is_noticed() {
+    let base = Scenario { nodes: 4, reshape: vec![Reshape::Voters], ..scenario(Profile::FastElections) };
+    found_by("QuorumVoterChangeAlone", &base, &["O39"], 2000);
+}
+
+/// Design rule 11: a log that failed leads nothing and is in no ISR.
+#[test]
+fn a_failed_log_that_is_counted_on_is_noticed() {
+    for guard in ["IsrMemberHealthy", "FailedReplicaLeadsNothing"] {
+        found_by(guard, &scenario(Profile::FailingLogs), &["O1", "O7", "O9"], 400);
+    }
+}
+
+/// A late copy of a report that a log failed, when the replica has long been made anew.
+#[test]
+fn a_late_report_of_a_failed_log_that_is_believed_is_noticed() {
+    found_by("HealthReportInOrder", &scenario(Profile::FailingLogs), &["L2"], 400);
 }

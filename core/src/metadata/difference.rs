@@ -127,6 +127,7 @@ mod tests {
             broker: one,
             epoch: BrokerEpoch(epoch),
             is_failed: true,
+            change: 1,
         };
         let image = MetadataImage::default().replayed(&[
             Record::RegisterBroker { id: one, registration: registration(5) },
@@ -171,6 +172,7 @@ mod tests {
             broker,
             epoch: BrokerEpoch(5),
             is_failed,
+            change: if is_failed { 1 } else { 2 },
         };
         let before = MetadataImage::default().replayed(&[
             registered(one),

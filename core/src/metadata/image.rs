@@ -1,7 +1,7 @@
 //! What the metadata log says, replayed: immutable for everybody but the replay.
 
 use super::cow_map::CowMap;
-use super::failures::Failures;
+use super::failures::{Failures, Health};
 use super::features::{FORMAT_FEATURE, FORMAT_REPLICA_HEALTH};
 use super::records::{
     BrokerRegistration, BrokerState, ConfigResource, PartitionState, QuotaEntity, Record, at,
@@ -113,7 +113,8 @@ impl MetadataImage {
 
     /// All replicas of which [`MetadataImage::is_failed`] holds.
     pub fn failed_replicas(&self) -> impl Iterator<Item = (TopicPartition, BrokerId)> {
-        self.failures.iter().map(|(partition, broker, _)| (partition, broker))
+        let failed = self.failures.iter().filter(|(_, _, health)| health.is_failed);
+        failed.map(|(partition, broker, _)| (partition, broker))
     }
 
     /// What is set for a resource.
@@ -225,8 +226,9 @@ impl MetadataImage {
             Record::Feature { name, level } => {
                 self.features.insert(name.clone(), *level);
             }
-            Record::ReplicaHealth { partition, broker, epoch, is_failed } => {
-                self.replay_replica_health(*partition, *broker, *epoch, *is_failed);
+            Record::ReplicaHealth { partition, broker, epoch, is_failed, change } => {
+                let health = Health { epoch: *epoch, is_failed: *is_failed, change: *change };
+                self.replay_replica_health(*partition, *broker, health);
             }
         }
         self.offset = self.offset.plus(1);
@@ -365,17 +367,12 @@ impl MetadataImage {
         self.failures.replicas_are(partition, &state.replicas);
     }
 
-    fn replay_replica_health(
-        &mut self,
-        partition: TopicPartition,
-        broker: BrokerId,
-        epoch: BrokerEpoch,
-        is_failed: bool,
-    ) {
-        let is_registered = self.broker(broker).is_some_and(|registration| registration.epoch == epoch);
+    fn replay_replica_health(&mut self, partition: TopicPartition, broker: BrokerId, health: Health) {
+        let is_registered =
+            self.broker(broker).is_some_and(|registration| registration.epoch == health.epoch);
         let is_held = self.partition(partition).is_some_and(|state| state.replicas.contains(&broker));
         if is_registered && is_held {
-            self.failures.set(partition, broker, epoch, is_failed);
+            self.failures.set(partition, broker, health);
         }
     }
 

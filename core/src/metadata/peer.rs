@@ -65,6 +65,8 @@ pub struct ReplicaHealth {
     pub partition: TopicPartition,
     /// Whether its log failed or is corrupt. If not, it was made anew and holds nothing of the log that failed.
     pub is_failed: bool,
+    /// How often that has changed in this process. Requests arrive late and twice: what was said before is void.
+    pub change: u32,
 }
 
 /// A broker's process announces itself.
@@ -360,7 +362,7 @@ mod tests {
             BrokerRequestBody::AllocateProducerIds { broker_epoch: BrokerEpoch(5) },
             BrokerRequestBody::ReplicaHealth {
                 broker_epoch: BrokerEpoch(5),
-                items: vec![ReplicaHealth { partition: at(TopicId([7; 16]), 3), is_failed: true }],
+                items: vec![ReplicaHealth { partition: at(TopicId([7; 16]), 3), is_failed: true, change: 1 }],
             },
         ];
         bodies.map(|body| BrokerRequest { incarnation: [9; 16], correlation: 300, body }).into()
@@ -399,7 +401,7 @@ mod tests {
         "{9}ac02010ad8040001",
         "{9}ac02020a01{7}06040801020a",
         "{9}ac02030a",
-        "{9}ac02040a01{7}0601",
+        "{9}ac02040a01{7}060101",
     ];
     const GOLDEN_REPLIES: &[&str] = &[
         "{9}ac0200",

@@ -112,6 +112,8 @@ pub enum Record {
         epoch: BrokerEpoch,
         /// Whether it can neither lead nor be in an ISR.
         is_failed: bool,
+        /// How often that has changed under the registration: what was said before is void.
+        change: u32,
     },
 }
 
@@ -374,7 +376,13 @@ mod tests {
             Record::UnregisterBroker { id: broker, epoch: BrokerEpoch(5) },
             Record::ProducerIds { next: ProducerId(1000) },
             Record::Feature { name: "f".into(), level: 1 },
-            Record::ReplicaHealth { partition: at(id, 3), broker, epoch: BrokerEpoch(5), is_failed: true },
+            Record::ReplicaHealth {
+                partition: at(id, 3),
+                broker,
+                epoch: BrokerEpoch(5),
+                is_failed: true,
+                change: 1,
+            },
         ]
     }
 
@@ -412,7 +420,7 @@ mod tests {
         "0109020a",
         "010ad00f",
         "010b016602",
-        "010c{7}06020a01",
+        "010c{7}06020a0101",
     ];
 
     fn golden(line: &str) -> String {

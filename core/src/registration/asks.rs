@@ -92,8 +92,8 @@ impl Alterations {
 /// Which replicas failed here, or were made anew after that, and what of it the controller has not confirmed.
 #[derive(Debug, Default)]
 pub(super) struct HealthReports {
-    /// Whether a replica is failed; those that never were are not in it.
-    known: BTreeMap<TopicPartition, bool>,
+    /// How each replica is, of which there was something to say.
+    known: BTreeMap<TopicPartition, ReplicaHealth>,
     unconfirmed: BTreeSet<TopicPartition>,
     out: Option<(Out, Vec<ReplicaHealth>)>,
     /// Nothing is sent before.
@@ -108,9 +108,12 @@ impl HealthReports {
     }
 
     /// A replica is like this from now on.
-    pub(super) fn note(&mut self, item: ReplicaHealth) {
-        if self.known.insert(item.partition, item.is_failed) != Some(item.is_failed) {
-            self.unconfirmed.insert(item.partition);
+    pub(super) fn note(&mut self, partition: TopicPartition, is_failed: bool) {
+        let before = self.known.get(&partition);
+        if before.is_none_or(|before| before.is_failed != is_failed) {
+            let change = before.map_or(0, |before| before.change) + 1;
+            self.known.insert(partition, ReplicaHealth { partition, is_failed, change });
+            self.unconfirmed.insert(partition);
         }
     }
 
@@ -120,11 +123,12 @@ impl HealthReports {
         self.unconfirmed.remove(&partition);
     }
 
-    /// The broker has a registration under which nothing was said yet. What was made anew before is as any replica.
+    /// The broker has a registration, perhaps one under which nothing was said yet. What was confirmed as made anew is as
+    /// any replica.
     pub(super) fn begin(&mut self) {
         self.take_back();
-        self.known.retain(|_, is_failed| *is_failed);
-        self.unconfirmed = self.known.keys().copied().collect();
+        let failed = self.known.values().filter(|known| known.is_failed);
+        self.unconfirmed.extend(failed.map(|known| known.partition));
     }
 
     /// What is to be sent now.
@@ -133,12 +137,8 @@ impl HealthReports {
         if !self.is_taken || self.out.is_some() || self.unconfirmed.is_empty() || !is_over {
             return None;
         }
-        let item = |partition: &TopicPartition| {
-            self.known
-                .get(partition)
-                .map(|is_failed| ReplicaHealth { partition: *partition, is_failed: *is_failed })
-        };
-        Some(self.unconfirmed.iter().filter_map(item).take(BATCH_MAX).collect())
+        let items = self.unconfirmed.iter().filter_map(|partition| self.known.get(partition).copied());
+        Some(items.take(BATCH_MAX).collect())
     }
 
     pub(super) fn sent(&mut self, correlation: u64, items: Vec<ReplicaHealth>, until: Instant) {
@@ -154,7 +154,7 @@ impl HealthReports {
     pub(super) fn confirmed(&mut self) {
         let Some((_, items)) = self.out.take() else { return };
         for item in items {
-            if self.known.get(&item.partition) == Some(&item.is_failed) {
+            if self.known.get(&item.partition) == Some(&item) {
                 self.unconfirmed.remove(&item.partition);
             }
         }

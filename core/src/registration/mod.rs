@@ -22,7 +22,7 @@ use crate::machine::{Machine, Outbox};
 use crate::metadata::ProducerIdBlock;
 use crate::metadata::peer::{
     AlterPartition, AlterPartitionRefusal, AlteredPartition, BrokerHeartbeat, BrokerRefusal, BrokerReply,
-    BrokerReplyBody, BrokerRequest, BrokerRequestBody, HeartbeatReply, RegisterBroker, ReplicaHealth,
+    BrokerReplyBody, BrokerRequest, BrokerRequestBody, HeartbeatReply, RegisterBroker,
 };
 use crate::time::{Instant, Now};
 use asks::{Alterations, HealthReports, Wanted};
@@ -61,7 +61,12 @@ pub enum Input {
     /// A partition's leader wants another ISR. A newer wish takes the place of an older one.
     Alter(AlterPartition),
     /// A replica's log failed, or was made anew after that.
-    Health(ReplicaHealth),
+    Health {
+        /// Of which partition.
+        partition: TopicPartition,
+        /// Which of the two.
+        is_failed: bool,
+    },
     /// A replica of which that was said is here no more.
     Removed(TopicPartition),
     /// Whether the metadata may say that a replica's log failed: until then no controller is told, for one of a release
@@ -469,8 +474,8 @@ impl Machine for BrokerLifecycle {
                 self.alterations.want(item);
                 self.ask(now, out);
             }
-            Input::Health(item) => {
-                self.health.note(item);
+            Input::Health { partition, is_failed } => {
+                self.health.note(partition, is_failed);
                 self.ask(now, out);
             }
             Input::Removed(partition) => self.health.forget(partition),

@@ -12,6 +12,8 @@ use highwater_core::metadata::{
 /// A controller with brokers whose processes are numbered: the incarnation is broker and life.
 pub(super) struct Trio {
     pub(super) solo: Solo,
+    /// How often something was said of the health of replicas.
+    reports: u32,
 }
 
 /// How a broker's last process ended.
@@ -31,7 +33,7 @@ impl Trio {
         let mut solo = Solo { controller: Controller::default(), fixed, topics_made: 0 };
         let cluster = solo.controller.plan_cluster("cluster", &[(FORMAT_FEATURE, FORMAT_NEWEST)]);
         solo.commit(cluster);
-        let mut trio = Self { solo };
+        let mut trio = Self { solo, reports: 0 };
         for id in 1..=brokers {
             trio.join(id, 1, End::Clean, false).expect("nobody has the id");
             trio.beat(id).expect("it is registered");
@@ -143,7 +145,13 @@ impl Trio {
     /// A broker tells that its log failed, or that it made the replica anew.
     fn health(&mut self, id: i32, is_failed: bool) -> Result<(), BrokerRefusal> {
         let partition = TopicPartition { topic_id: T, partition: PartitionIndex(0) };
-        let (epoch, items) = (self.epoch(id), [ReplicaHealth { partition, is_failed }]);
+        self.reports += 1;
+        let item = ReplicaHealth { partition, is_failed, change: self.reports };
+        self.report(id, item)
+    }
+
+    fn report(&mut self, id: i32, item: ReplicaHealth) -> Result<(), BrokerRefusal> {
+        let (epoch, items) = (self.epoch(id), [item]);
         let plan = self.solo.controller.plan_replica_health(self.solo.context(), BrokerId(id), epoch, &items);
         self.solo.commit(plan)
     }
@@ -732,7 +740,11 @@ fn failed_logs_are_written_down_once_every_broker_can_read_it() {
     assert_eq!(level(&mut trio, 1), ErrorCode::InvalidUpdateVersion, "broker 4 could not read it");
     let again = trio.solo.controller.plan_cluster("cluster", &[(FORMAT_FEATURE, FORMAT_NEWEST)]);
     trio.solo.commit(again);
-    assert_eq!(*trio.solo.image(), before, "a controller of this release is elected before the others run it");
+    assert_eq!(
+        *trio.solo.image(),
+        before,
+        "a controller of this release is elected before the others run it"
+    );
     let new = trio.registration(4, 3, End::Clean);
     register(&mut trio, &new).expect("nobody holds the id");
     assert_eq!((level(&mut trio, 1), trio.told().as_str()), (ErrorCode::None, "1 123 -"));
@@ -754,25 +766,30 @@ fn whoever_leads_after_a_failure_does_so_in_a_new_epoch() {
     let with_failed = trio.item(&[1, 2, 3]);
     assert_eq!(trio.alter(1, with_failed), Err(AlterPartitionRefusal::IneligibleReplica));
     let state = trio.state();
-    trio.health(3, true).expect("it is registered");
+    let partition = TopicPartition { topic_id: T, partition: PartitionIndex(0) };
+    let told = ReplicaHealth { partition, is_failed: true, change: trio.reports };
+    trio.report(3, told).expect("it is registered");
     assert_eq!(trio.state(), state, "told twice, done once");
     trio.health(3, false).expect("it is registered");
     assert_eq!(trio.state(), state, "the mended replica has to catch up first");
     let with_mended = trio.item(&[1, 2, 3]);
     assert_eq!(trio.alter(1, with_mended), Ok(()));
+    let state = trio.state();
+    trio.report(3, told).expect("it is registered");
+    assert_eq!(trio.state(), state, "a late copy of the report of a failure that is over");
 }
 
 #[test]
 fn failures_are_told_by_the_registered_life_and_of_its_own_replicas() {
     let mut trio = Trio::with_topic();
     let partition = TopicPartition { topic_id: T, partition: PartitionIndex(0) };
-    let items = [ReplicaHealth { partition, is_failed: true }];
+    let items = [ReplicaHealth { partition, is_failed: true, change: 1 }];
     let context = trio.solo.context();
     let old = BrokerEpoch(trio.epoch(1).0 - 1);
     let stale = trio.solo.controller.plan_replica_health(context, BrokerId(1), old, &items);
     assert_eq!((stale.records.len(), stale.response), (0, Err(BrokerRefusal::StaleBrokerEpoch)));
     let gone = TopicPartition { topic_id: TopicId([9; 16]), ..partition };
-    let unknown = [ReplicaHealth { partition: gone, is_failed: true }];
+    let unknown = [ReplicaHealth { partition: gone, is_failed: true, change: 1 }];
     let plan = trio.solo.controller.plan_replica_health(context, BrokerId(1), trio.epoch(1), &unknown);
     assert_eq!((plan.records.len(), plan.response), (0, Ok(())), "the topic was deleted");
     trio.health(4, true).expect("it is registered");

@@ -12,7 +12,7 @@ use highwater_core::machine::{Machine, Outbox};
 use highwater_core::metadata::MetadataImage;
 use highwater_core::metadata::peer::{
     AlterPartition, AlterPartitionRefusal, AlteredPartition, BROKER_MESSAGE_VERSION, BrokerReply,
-    RegisterBroker, ReplicaHealth,
+    RegisterBroker,
 };
 use highwater_core::registration::{BrokerLifecycle, Effect, Input, LifecycleConfig, Standing};
 use highwater_core::time::Instant;
@@ -145,12 +145,12 @@ impl Membership {
 
     /// The log of a replica here has failed: somebody else is to lead it, and to count it out.
     pub fn log_failed(&self, partition: TopicPartition) {
-        self.drive(|_| true, Input::Health(ReplicaHealth { partition, is_failed: true }));
+        self.drive(|_| true, Input::Health { partition, is_failed: true });
     }
 
     /// A replica whose log failed was made anew: once it has caught up it may be in the ISR.
     pub fn log_mended(&self, partition: TopicPartition) {
-        self.drive(|_| true, Input::Health(ReplicaHealth { partition, is_failed: false }));
+        self.drive(|_| true, Input::Health { partition, is_failed: false });
     }
 
     /// A replica is here no more.

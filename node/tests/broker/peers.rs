@@ -4,11 +4,11 @@ use crate::formation::says;
 use crate::harness::{Broker, PATIENCE, Serve};
 use crate::quorum::done;
 use highwater_core::ids::{BrokerEpoch, BrokerId, Offset};
-use highwater_core::metadata::{FORMAT_FEATURE, FORMAT_NEWEST, FeatureRange};
 use highwater_core::metadata::peer::{
     BROKER_MESSAGE_VERSION, BrokerHeartbeat, BrokerRefusal, BrokerReply, BrokerReplyBody, BrokerRequest,
     BrokerRequestBody, RegisterBroker,
 };
+use highwater_core::metadata::{FORMAT_FEATURE, FORMAT_NEWEST, FeatureRange};
 use highwater_core::transport::{
     Class, FORMATS, Format, FormatRange, Frame, FrameKind, Hello, HelloAnswer, LocalPeer, PeerIdentity,
     Refusal,

@@ -55,7 +55,7 @@ fn kinds(profile: Profile, rng: &mut Rng) -> Vec<Kind> {
         }
         Profile::Zombie => vec![Kind::StandStill, Kind::Isolation],
         Profile::OneWay => vec![Kind::OneWayCut],
-        Profile::None => Vec::new(),
+        Profile::None | Profile::FailingLogs => Vec::new(),
     }
 }
 
@@ -198,6 +198,9 @@ impl Trouble {
             Fault::Pause { node } => cluster.machine(place(node)).stand_still(),
             Fault::Resume { node } => cluster.machine(place(node)).go_on(),
             // All clients share one machine here.
+            Fault::LogError { .. } | Fault::CorruptLog { .. } => {
+                unreachable!("a scenario with such a fault is refused for this tier")
+            }
             Fault::PauseClient { .. } | Fault::ResumeClient { .. } => {}
             Fault::Cut { from, to, is_cut } => cluster.set_cut(place(from), place(to), is_cut),
             Fault::Isolate { node, is_cut } => {

@@ -177,9 +177,8 @@ impl Broker {
         }
         self.sessions.begin(here.now.mono, &meta.image, meta.quorum.silent_predecessor());
         if let Some(controller) = meta.controller() {
-            let records = controller
-                .plan_cluster("simulated-cluster-0000", &[(FORMAT_FEATURE, FORMAT_NEWEST)])
-                .records;
+            let records =
+                controller.plan_cluster("simulated-cluster-0000", &[(FORMAT_FEATURE, FORMAT_NEWEST)]).records;
             if !records.is_empty() {
                 meta.submit(env, here, records, Then::Nobody);
             }

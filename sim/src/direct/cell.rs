@@ -21,7 +21,7 @@ use highwater_core::ids::{BrokerId, LeaderEpoch, Offset, Token, TopicPartition};
 use highwater_core::machine::{Machine, Outbox};
 use highwater_core::replica::{
     Acks, Effect, FetchBounds, FetchFrom, FetchOutcome, FetchPosition, FollowerFetch, Input, Isolation,
-    Leadership, ListedOffset, Producers, Recovery, Replica, Reply, Role, Settings,
+    Leadership, ListedOffset, Offline, Producers, Recovery, Replica, Reply, Role, Settings,
 };
 use highwater_core::time::{Instant, Now, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
@@ -156,6 +156,11 @@ impl Cell {
         self.input(env, here, Input::Forget { token });
     }
 
+    /// Whether its log has failed: it serves nothing until the process starts anew.
+    pub(crate) const fn has_failed(&self) -> bool {
+        matches!(self.replica.role(), Role::Offline(Offline::Storage))
+    }
+
     /// Whom it follows.
     pub(crate) fn follows(&self) -> Option<BrokerId> {
         match self.replica.role() {
@@ -171,6 +176,9 @@ impl Cell {
 
     /// Takes a leadership or a change of its ISR.
     pub(crate) fn lead(&mut self, env: &mut Env, here: Here, leadership: Leadership) {
+        if self.has_failed() {
+            return; // it stays offline whatever the controller says
+        }
         let (epoch, before) = (leadership.leader_epoch, self.replica.leader_epoch());
         self.replica.handle(here.now, Input::Lead(leadership), &mut self.outbox);
         if self.replica.leader_epoch() == Some(epoch) && before != Some(epoch) {
@@ -316,12 +324,34 @@ impl Cell {
             env.hooks.push(Hook::Died { node: here.node });
             return self.input(env, here, Input::FlushFailed);
         }
+        if self.fails(env, here, Input::FlushFailed) {
+            return self.run(env, here);
+        }
         if !env.disk_operation(here.node) || truncations != self.truncations {
             return;
         }
         self.log.mark_flushed(through);
         let through = self.log.flushed().min(through);
         self.input(env, here, Input::Flushed { through });
+    }
+
+    /// Whether the log fails at this operation, or has before; the node goes on without it (ST-05, KIP-858).
+    fn fails(&mut self, env: &mut Env, here: Here, failure: Input) -> bool {
+        if self.has_failed() {
+            return true;
+        }
+        if !std::mem::take(&mut env.disks[here.node].log_fails) {
+            return false;
+        }
+        env.trace.tell(
+            env.now,
+            format_args!("node {}", here.broker()),
+            format_args!("the log of {} fails: {failure:?}", self.name(env)),
+        );
+        self.replica.handle(here.now, failure, &mut self.outbox);
+        self.shard_input(here.now, |_| ShardInput::Resign);
+        env.local.push(Local::LogFailed { partition: self.id });
+        true
     }
 
     /// A slow append has come back.
@@ -455,7 +485,7 @@ impl Cell {
     }
 
     fn append_done(&mut self, env: &mut Env, here: Here, batch: StampedBatch) {
-        if !env.disk_operation(here.node) {
+        if self.fails(env, here, Input::AppendFailed) || !env.disk_operation(here.node) {
             return;
         }
         let header = batch.header;

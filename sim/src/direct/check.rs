@@ -18,7 +18,8 @@ pub(crate) fn changed_states(truth: &Truth, image: &MetadataImage) -> Vec<(Topic
     changed
 }
 
-/// O9: ISR and ELR are replicas and apart; nobody fenced or stopping is in the ISR; O38: whoever is fenced leads nothing.
+/// O9: ISR and ELR are replicas and apart; nobody fenced or stopping, and nobody whose log has failed, is in the ISR; O38:
+/// whoever is fenced leads nothing.
 pub(crate) fn state_makes_sense(
     image: &MetadataImage,
     id: TopicPartition,
@@ -38,6 +39,9 @@ pub(crate) fn state_makes_sense(
     let has_others = state.isr.len() > 1;
     if has_others && state.isr.iter().copied().any(is_fenced) {
         return wrong("a fenced broker is in the ISR");
+    }
+    if let Some(failed) = state.isr.iter().find(|broker| image.is_failed(id, **broker)) {
+        return wrong(&format!("the log of broker {failed} has failed, and it is in the ISR"));
     }
     if state.leader.is_some_and(|leader| !state.isr.contains(&leader)) {
         return wrong("the leader is not in the ISR");

@@ -59,6 +59,8 @@ const SILENT: &[Reason] = &[
             // A leader has all that is committed, and nodes snapshot committed metadata only: asked of a broken peer.
             Guard::QuorumTruncateUncommitted,
             Guard::QuorumSnapshotCommitted,
+            // Reports are taken in order, and whoever was made anew told of the failure before (HealthReportInOrder).
+            Guard::MendedOutsideIsr,
         ],
     ),
     ("clients of this driver fetch without sessions", &[Guard::FetchSessionEpoch]),
@@ -84,11 +86,6 @@ const SILENT: &[Reason] = &[
     (
         "voters change only where a scenario reshapes them",
         &[Guard::QuorumVoterChangeAlone, Guard::QuorumVoterChangeOwnEpoch],
-    ),
-    ("this driver has its own wait for commits (CQ-11)", &[Guard::AnswerCommitted]),
-    (
-        "no single log fails under this driver: core/tests and the tests of processes ask it",
-        &[Guard::IsrMemberHealthy, Guard::FailedReplicaLeadsNothing, Guard::MendedOutsideIsr],
     ),
 ];
 

@@ -23,6 +23,8 @@ pub(crate) struct DiskMood {
     pub(crate) slow_max: Time,
     /// The next flush fails.
     pub(crate) flush_fails: bool,
+    /// The next write or sync of a partition's log fails, and the node goes on without it.
+    pub(crate) log_fails: bool,
     /// After so many more operations nothing is done any more: the process has died between two of them.
     pub(crate) fuse: Option<u32>,
 }
@@ -60,6 +62,8 @@ pub(crate) enum Local {
         partition_epoch: PartitionEpoch,
         isr: Vec<IsrMember>,
     },
+    /// A replica's log has failed.
+    LogFailed { partition: TopicPartition },
     /// There is something to tell a follower.
     Woken { broker: BrokerId, slot: Slot },
     /// A follower stands elsewhere, or follows another leader than before.

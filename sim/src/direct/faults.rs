@@ -35,6 +35,18 @@ pub enum Fault {
         /// Which.
         node: usize,
     },
+    /// The next write or sync of one partition's log fails. The node goes on without that replica.
+    LogError {
+        /// Which.
+        node: usize,
+    },
+    /// The process dies, and one of its partitions' logs is found corrupt when it is opened. The direct driver only.
+    CorruptLog {
+        /// Which.
+        node: usize,
+        /// Which of its logs: they are counted from 0, and over again.
+        log: usize,
+    },
     /// The process is asked to stop in good order.
     Stop {
         /// Which.
@@ -110,6 +122,11 @@ impl Fault {
         matches!(self, Self::EmptyDisk { .. })
     }
 
+    /// Whether it takes logs that fail alone: of whole nodes they fail by what is done to their disks.
+    pub const fn needs_direct_driver(&self) -> bool {
+        matches!(self, Self::LogError { .. } | Self::CorruptLog { .. })
+    }
+
     /// The ids of the nodes that it names.
     pub fn nodes(&self) -> impl Iterator<Item = usize> {
         let named = match *self {
@@ -119,6 +136,8 @@ impl Fault {
             | Self::PowerCut { node }
             | Self::DieAfter { node, .. }
             | Self::FlushError { node }
+            | Self::LogError { node }
+            | Self::CorruptLog { node, .. }
             | Self::Stop { node }
             | Self::Start { node }
             | Self::EmptyDisk { node }
@@ -159,6 +178,8 @@ pub enum Profile {
     Zombie,
     /// One direction of links is cut.
     OneWay,
+    /// Logs of single partitions fail or are corrupt, while leaders change.
+    FailingLogs,
     /// Nothing.
     None,
 }
@@ -179,6 +200,8 @@ enum Trouble {
     PowerCut,
     Die,
     FlushError,
+    LogError,
+    CorruptLog,
     PauseNode,
     PauseClient,
     OneWay,
@@ -192,8 +215,8 @@ enum Trouble {
 impl Profile {
     const fn troubles(self) -> &'static [Trouble] {
         use Trouble::{
-            Bounce, Die, FlushError, Isolate, Kill, OneWay, PauseClient, PauseNode, PowerCut, SlowDisk,
-            SlowLinks, Stop,
+            Bounce, CorruptLog, Die, FlushError, Isolate, Kill, LogError, OneWay, PauseClient, PauseNode,
+            PowerCut, SlowDisk, SlowLinks, Stop,
         };
         match self {
             Self::Mixed => &[
@@ -201,6 +224,8 @@ impl Profile {
                 PowerCut,
                 Die,
                 FlushError,
+                LogError,
+                CorruptLog,
                 PauseNode,
                 PauseClient,
                 OneWay,
@@ -215,6 +240,7 @@ impl Profile {
             Self::PowerLoss => &[PowerCut, PowerCut, Die, FlushError, SlowDisk],
             Self::Zombie => &[PauseNode, PauseNode, PauseClient, PauseClient],
             Self::OneWay => &[OneWay],
+            Self::FailingLogs => &[LogError, LogError, CorruptLog, CorruptLog, Kill, Isolate],
             Self::None => &[],
         }
     }
@@ -324,6 +350,16 @@ fn episode(
         Trouble::FlushError => {
             plan(at, Fault::FlushError { node });
             plan(until, Fault::Start { node });
+        }
+        Trouble::LogError => {
+            plan(at, Fault::LogError { node });
+            // the operator hears of it and starts the node anew; now and then before the log has failed
+            plan(until, Fault::Kill { node });
+            plan(until + 10, Fault::Start { node });
+        }
+        Trouble::CorruptLog => {
+            plan(at, Fault::CorruptLog { node, log: rng.below(16) as usize });
+            plan(at + 1 + lasts % 500, Fault::Start { node });
         }
         Trouble::PauseNode => {
             plan(at, Fault::Pause { node });

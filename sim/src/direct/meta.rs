@@ -8,10 +8,11 @@ use super::env::{Env, Here, Hook};
 use super::message::{Due, Event, Message, Response};
 use super::network::Place;
 use super::queue::Time;
-use super::store::SimLog;
+use super::store::{SimLog, Stored};
 use bytes::{Bytes, BytesMut};
 use highwater_core::batch::{self, Builder, Codec};
 use highwater_core::error_code::ErrorCode;
+use highwater_core::guard;
 use highwater_core::ids::{BrokerId, DirectoryId, Offset, PartitionIndex, Token, TopicId, TopicPartition};
 use highwater_core::machine::{Machine, Outbox};
 use highwater_core::metadata::peer::{BrokerReply, BrokerReplyBody};
@@ -231,13 +232,13 @@ impl Meta {
     /// Appends a plan's records; `then` is told once they are committed, or at once if there are none.
     pub(crate) fn submit(&mut self, env: &mut Env, here: Here, records: Vec<Record>, then: Then) {
         let Some(controller) = self.controller.as_mut().filter(|_| self.quorum.is_active()) else {
-            return answer(env, here, then, false);
+            return answer(env, here, then, None);
         };
         if records.is_empty() {
             // it may tell of what is appended and not yet committed (CQ-11)
             let end = controller.latest().offset();
-            if end <= self.quorum.high_watermark() {
-                return answer(env, here, then, true);
+            if guard!(AnswerCommitted, end <= self.quorum.high_watermark()) {
+                return answer(env, here, then, Some(end));
             }
             self.pending.push_back((end, then));
             return;
@@ -305,7 +306,7 @@ impl Meta {
             (false, Some(_)) => {
                 self.controller = None;
                 for (_, then) in std::mem::take(&mut self.pending) {
-                    answer(env, here, then, false);
+                    answer(env, here, then, None);
                 }
                 env.hooks.push(Hook::ControllerChanged { node: here.node });
             }
@@ -387,6 +388,10 @@ impl Meta {
                 }
                 let chain = self.disk.log.append(batch);
                 env.truth.placed(METADATA, &header, chain);
+                if header.attributes.is_control() && self.leads() {
+                    let verdict = self.voters_change_alone(env.truth.metadata_high_watermark());
+                    env.truth.judge("O39", verdict);
+                }
             }
             Effect::Truncate { to } => {
                 self.cuts += 1;
@@ -411,6 +416,25 @@ impl Meta {
             Effect::InstallSnapshot(id) => self.install(id),
             _ => unreachable!("the other effects are not the disk's"),
         }
+    }
+
+    /// O39: at most one change of voters is uncommitted on a leader (CQ-05). One that was restarted hears only later how
+    /// much is committed.
+    fn voters_change_alone(&self, committed: Offset) -> Result<(), String> {
+        let committed = committed.max(self.quorum.high_watermark());
+        let has_voters = |stored: &&Stored<LogBatch>| {
+            let records = control_records(&stored.batch.bytes).expect("a leader wrote it");
+            records.iter().any(|(_, record)| matches!(record, ControlRecord::Voters(_)))
+        };
+        let open =
+            self.disk.log.batches().rev().take_while(|stored| stored.header().base_offset >= committed);
+        let changes =
+            open.filter(|stored| stored.header().attributes.is_control()).filter(has_voters).count();
+        if changes <= 1 {
+            return Ok(());
+        }
+        let me = self.quorum.me();
+        Err(format!("{changes} changes of voters are uncommitted on node {me}, which leads the quorum"))
     }
 
     fn forget_snapshots(&mut self, before: SnapshotId) {
@@ -497,8 +521,8 @@ impl Meta {
         }
         self.applied.push_back(Applied { image: self.image.clone(), records, is_whole: false });
         while self.pending.front().is_some_and(|(end, _)| *end <= through) {
-            let (_, then) = self.pending.pop_front().expect("the front was looked at");
-            answer(env, here, then, true);
+            let (end, then) = self.pending.pop_front().expect("the front was looked at");
+            answer(env, here, then, Some(end));
         }
         self.snapshot(env, here, through);
     }
@@ -533,8 +557,13 @@ const fn voters_code(result: Result<(), VoterChangeError>) -> ErrorCode {
     }
 }
 
-fn answer(env: &mut Env, here: Here, then: Then, is_committed: bool) {
+/// Answers who waited: with what was planned on the metadata before `rests_on`, or that nothing came of it.
+fn answer(env: &mut Env, here: Here, then: Then, rests_on: Option<Offset>) {
     let me = here.node as Place;
+    let is_committed = rests_on.is_some();
+    if !matches!(then, Then::Nobody) {
+        env.truth.controller_answers(here.broker(), rests_on.unwrap_or_default());
+    }
     match then {
         Then::Client { client, id, code } => {
             let code = if is_committed { code } else { ErrorCode::NotController };

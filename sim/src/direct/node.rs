@@ -20,7 +20,7 @@ use highwater_core::metadata::{Controller, MetadataImage, PartitionState, PlanCo
 use highwater_core::quorum::{self, VoterSet};
 use highwater_core::registration;
 use highwater_core::replica::{Input, Leadership, Settings};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ use std::time::Duration;
 pub(crate) struct Disk {
     /// Partition logs, as they lay there when the process ended.
     pub(crate) logs: BTreeMap<TopicPartition, SimLog<StampedBatch>>,
+    /// Those of them of which the device holds something else than was written. Nobody knows before they are opened.
+    pub(crate) corrupt: BTreeSet<TopicPartition>,
     /// Checkpoints of high watermarks; they lag.
     high_watermarks: BTreeMap<TopicPartition, Offset>,
     /// The registration under which the last process stopped in good order.
@@ -92,6 +94,8 @@ pub(crate) struct Node {
     pub(crate) dies_without_power: bool,
     /// When its process last ended in any other way than in good order.
     pub(crate) ended_at: Option<Time>,
+    /// When one of its logs was last found corrupt.
+    pub(crate) corrupted_at: Option<Time>,
     /// When it last lost what was not flushed.
     pub(crate) lost_power_at: Option<Time>,
 }
@@ -117,6 +121,7 @@ impl Node {
             is_durable,
             dies_without_power: false,
             ended_at: None,
+            corrupted_at: None,
             lost_power_at: None,
         }
     }
@@ -147,6 +152,16 @@ impl Node {
         Here { node: self.index, life: self.life, now: env.clock() }
     }
 
+    /// Whether a replica here serves nothing because its log failed, or is corrupt.
+    pub(crate) fn lacks_a_log(&self) -> bool {
+        !self.disk.corrupt.is_empty() || self.has_failed_log()
+    }
+
+    /// Whether a log has failed in this life.
+    pub(crate) fn has_failed_log(&self) -> bool {
+        self.cells.values().any(Cell::has_failed)
+    }
+
     /// The process begins a new life over what the disk keeps.
     pub(crate) fn start(&mut self, env: &mut Env) {
         assert_eq!(self.standing, Standing::Down, "only a node that is down starts");
@@ -154,6 +169,7 @@ impl Node {
         self.standing = Standing::Up;
         env.disks[self.index].fuse = None;
         env.disks[self.index].flush_fails = false;
+        env.disks[self.index].log_fails = false;
         let here = self.here(env);
         let disk = self.meta_disk.take().expect("no process has the disk");
         let meta = Meta::open(env, here, disk);
@@ -345,7 +361,9 @@ impl Node {
                     }
                 }
                 Ordered::MayStop => {
-                    self.disk.clean_stop_of = life.broker.epoch();
+                    // a log that failed cannot be closed in order
+                    let is_clean = !self.cells.values().any(Cell::has_failed);
+                    self.disk.clean_stop_of = life.broker.epoch().filter(|_| is_clean);
                     env.hooks.push(Hook::Stopped { node: self.index });
                 }
             }
@@ -371,6 +389,11 @@ impl Node {
                 } else if life.is_known {
                     self.apply(env, &applied.image, &applied.records);
                 }
+                if was_known {
+                    self.mend_replicas(env, &applied.image);
+                }
+                let takes_health = applied.image.takes_replica_health();
+                self.broker_input(env, registration::Input::TakesHealth(takes_health));
                 self.broker_input(env, registration::Input::Applied(applied.image.offset()));
                 continue;
             }
@@ -407,6 +430,7 @@ impl Node {
                 let ordered = life.broker.propose(env, here, &life.meta, at, &isr);
                 self.obey(env, ordered);
             }
+            Local::LogFailed { partition } => self.tell_health(env, partition, true),
             Local::Woken { broker, slot } => {
                 life.replication.woken(env, here, &mut self.cells, broker, slot);
             }
@@ -485,9 +509,12 @@ impl Node {
             if let Some(mut cell) = self.cells.remove(&id) {
                 cell.input(env, here, Input::Delete);
             }
-            self.disk.logs.remove(&id);
-            self.disk.high_watermarks.remove(&id);
+            self.forget(env, id);
             return;
+        }
+        if self.disk.corrupt.contains(&id) {
+            // it is found when the log is opened; the lifecycle tells it once
+            return self.tell_health(env, id, true);
         }
         if !self.cells.contains_key(&id) {
             let log = self.disk.logs.remove(&id).unwrap_or_default();
@@ -512,15 +539,54 @@ impl Node {
         }
     }
 
+    /// A replica is here no more, nor its log.
+    fn forget(&mut self, env: &mut Env, id: TopicPartition) {
+        self.disk.logs.remove(&id);
+        self.disk.high_watermarks.remove(&id);
+        self.disk.corrupt.remove(&id);
+        self.broker_input(env, registration::Input::Removed(id));
+    }
+
+    fn tell_health(&mut self, env: &mut Env, partition: TopicPartition, is_failed: bool) {
+        self.broker_input(env, registration::Input::Health { partition, is_failed });
+    }
+
+    /// Makes those corrupt replicas anew that nobody counts on any more, as `mending` of the node does.
+    fn mend_replicas(&mut self, env: &mut Env, image: &MetadataImage) {
+        let me = broker_of(self.index);
+        let known: Vec<_> = self.disk.corrupt.iter().copied().collect();
+        for id in known {
+            let Some(state) = image.partition(id).filter(|state| state.replicas.contains(&me)) else {
+                self.forget(env, id);
+                continue;
+            };
+            let is_led = state.leader.is_some_and(|leader| leader != me);
+            let is_counted_on = state.isr.contains(&me) || state.elr.contains(&me);
+            if image.is_failed(id, me) && is_led && !is_counted_on {
+                let who = format_args!("node {}", self.index + 1);
+                env.trace.tell(env.now, who, format_args!("sets {} aside", env.truth.name_of(id)));
+                self.disk.corrupt.remove(&id);
+                self.disk.logs.remove(&id);
+                self.disk.high_watermarks.remove(&id);
+                let here = self.here(env);
+                self.apply_partition(env, here, image, id, state);
+                self.tell_health(env, id, false);
+            }
+        }
+    }
+
     fn drop_topic(&mut self, env: &mut Env, here: Here, id: TopicId) {
         let gone: Vec<_> = self.cells.keys().filter(|cell| cell.topic_id == id).copied().collect();
-        for partition in gone {
-            if let Some(mut cell) = self.cells.remove(&partition) {
+        for partition in &gone {
+            if let Some(mut cell) = self.cells.remove(partition) {
                 cell.input(env, here, Input::Delete);
             }
         }
-        self.disk.logs.retain(|partition, _| partition.topic_id != id);
-        self.disk.high_watermarks.retain(|partition, _| partition.topic_id != id);
+        let on_disk = self.disk.logs.keys().chain(self.disk.high_watermarks.keys());
+        let stored = on_disk.filter(|partition| partition.topic_id == id).copied();
+        for partition in gone.into_iter().chain(stored).collect::<BTreeSet<_>>() {
+            self.forget(env, partition);
+        }
     }
 
     fn reconfigure(&mut self, env: &mut Env, here: Here, image: &MetadataImage) {

@@ -228,6 +228,18 @@ impl Truth {
         }
     }
 
+    /// The active controller answers with what it planned on the metadata before `rests_on` (CQ-11, O37): if it loses its
+    /// office, they may never have been.
+    pub(crate) fn controller_answers(&mut self, broker: BrokerId, rests_on: Offset) {
+        let committed = self.metadata_high_watermark();
+        if rests_on > committed {
+            let what = format!(
+                "node {broker} answers from metadata before {rests_on}, committed are those before {committed}"
+            );
+            self.complain("O37", what);
+        }
+    }
+
     /// The end of the metadata that are committed.
     pub(crate) fn metadata_high_watermark(&self) -> Offset {
         self.partition(METADATA).map_or(Offset::ZERO, PartitionTruth::high_watermark)

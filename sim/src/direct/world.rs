@@ -3,10 +3,12 @@
 use super::client::Client;
 use super::env::{DiskMood, Env, Hook, node_of};
 use super::faults::{Fault, FaultPlan};
+use super::member::OFFSETS_TOPIC;
 use super::message::{Event, Message};
 use super::network::Place;
 use super::node::{Node, Standing};
 use super::queue::{MILLI, SECOND, Time};
+use super::run::TOPIC;
 use super::store::SimLog;
 use highwater_core::batch::StampedBatch;
 use highwater_core::ids::{BrokerId, Offset, TopicPartition};
@@ -220,6 +222,12 @@ impl World {
                     self.env.disks[node - 1].flush_fails = true;
                 }
             }
+            Fault::LogError { node } => {
+                if self.nodes[node - 1].standing == Standing::Up && self.may_end(node - 1, false) {
+                    self.env.disks[node - 1].log_fails = true;
+                }
+            }
+            Fault::CorruptLog { node, log } => self.corrupt_log(node - 1, log),
             Fault::Stop { node } => {
                 if self.nodes[node - 1].standing == Standing::Up {
                     self.nodes[node - 1].shut_down(&mut self.env);
@@ -270,6 +278,10 @@ impl World {
             *disk = DiskMood::default();
         }
         for node in 0..self.nodes.len() {
+            if self.nodes[node].has_failed_log() {
+                // its operator has seen to the disk
+                self.end_node(node, false);
+            }
             self.start_node(node);
         }
         for place in 0..self.waiting.len() {
@@ -283,23 +295,53 @@ impl World {
     /// The budget of unclean ends: acknowledged records must survive what is injected (KIP-966). A killed process has
     /// lost nothing, but its broker cannot prove that, so next to a power cut it counts as much as another one.
     fn may_end(&self, node: usize, loses_power: bool) -> bool {
-        if self.nodes[node].is_durable() {
+        let is_corrupt = |node: &Node| self.is_weak(node.index, node.corrupted_at);
+        if self.nodes[node].is_durable() && !self.nodes.iter().any(is_corrupt) {
             return true;
         }
         let others = || (0..self.nodes.len()).filter(|other| *other != node);
-        let is_weak =
-            |other: &usize| self.is_doomed(*other) || self.is_weak(*other, self.nodes[*other].ended_at);
-        let weak = others().filter(is_weak).count();
+        let weak = others().filter(|other| self.is_incomplete(*other)).count();
         let is_lossy = |other: usize| self.is_weak(other, self.nodes[other].lost_power_at);
         let has_lossy =
             loses_power || others().any(|other| self.is_doomed(other) || is_lossy(other)) || is_lossy(node);
         !has_lossy || weak + 1 < self.plan.min_isr
     }
 
+    /// One log of a node turns out to be corrupt at its next start: that is the loss of a copy, and one copy of an
+    /// acknowledged record is to be left. Of topics that an operator makes for fun there may be no other.
+    fn corrupt_log(&mut self, node: usize, log: usize) {
+        let others = (0..self.nodes.len()).filter(|other| *other != node);
+        let weak = others.filter(|other| self.is_incomplete(*other)).count();
+        if self.nodes[node].standing != Standing::Up || weak + 1 >= self.plan.min_isr {
+            return;
+        }
+        let image = &self.env.truth.image;
+        let is_kept = |id: &&TopicPartition| {
+            image.topic_by_id(id.topic_id).is_some_and(|topic| [TOPIC, OFFSETS_TOPIC].contains(&&*topic.name))
+        };
+        let logs: Vec<_> = self.nodes[node].cells.keys().filter(is_kept).copied().collect();
+        let Some(id) = logs.get(log % logs.len().max(1)).copied() else { return };
+        self.env.trace.tell(
+            self.env.now,
+            format_args!("node {}", node + 1),
+            format_args!("{id:?} is corrupt"),
+        );
+        self.end_node(node, false);
+        self.nodes[node].corrupted_at = Some(self.env.now);
+        self.nodes[node].lost_power_at = Some(self.env.now);
+        self.nodes[node].disk.corrupt.insert(id);
+    }
+
     /// Whether a node's end is arranged and has not come yet: it may fall together with another one's.
     fn is_doomed(&self, node: usize) -> bool {
         let disk = &self.env.disks[node];
-        disk.flush_fails || disk.fuse.is_some()
+        disk.flush_fails || disk.log_fails || disk.fuse.is_some()
+    }
+
+    /// Whether a node may lack what it once had, or does not serve it.
+    fn is_incomplete(&self, node: usize) -> bool {
+        let held = &self.nodes[node];
+        self.is_doomed(node) || held.lacks_a_log() || self.is_weak(node, held.ended_at)
     }
 
     /// Whether a node may lack what it once had: it has not proven since its last unclean end that it is in sync.

@@ -33,20 +33,35 @@ impl Controller {
         if !self.latest.takes_replica_health() {
             return Plan { records: Vec::new(), response: Err(BrokerRefusal::UnsupportedVersion) };
         }
-        let news: BTreeMap<_, _> = items.iter().map(|item| (item.partition, item.is_failed)).collect();
+        let mut news: BTreeMap<_, ReplicaHealth> = BTreeMap::new();
+        for item in items {
+            let newest = news.entry(item.partition).or_insert(*item);
+            if newest.change < item.change {
+                *newest = *item;
+            }
+        }
         let brokers = BrokersAfter::without(&self.latest, &[sender]);
         let mut records = Vec::new();
-        for (partition, is_failed) in news {
+        for (partition, ReplicaHealth { is_failed, change, .. }) in news {
             let Some(topic) = self.latest.topic_by_id(partition.topic_id) else { continue };
             let Some(before) = topic.partitions.get(&partition.partition) else { continue };
-            let is_news = is_failed != self.latest.is_failed(partition, sender);
+            // A late copy of what was said before, or it is made anew and nobody knows that it had failed.
+            let is_late =
+                !guard!(HealthReportInOrder, change > self.latest.failures.change(partition, sender));
+            let is_news = !is_late && (is_failed || self.latest.is_failed(partition, sender));
             if !before.replicas.contains(&sender) || !is_news {
                 continue;
             }
             if !is_failed && !guard!(MendedOutsideIsr, !counts_on(before, sender)) {
                 continue;
             }
-            records.push(Record::ReplicaHealth { partition, broker: sender, epoch: broker_epoch, is_failed });
+            records.push(Record::ReplicaHealth {
+                partition,
+                broker: sender,
+                epoch: broker_epoch,
+                is_failed,
+                change,
+            });
             if is_failed {
                 // In a new epoch, whoever leads: what it knows of the failed log's progress would let the empty one that
                 // comes in its place join the ISR.
