@@ -1,5 +1,6 @@
 //! The metadata quorum: stories of elections, replication, snapshots and voters, and arbitrary interleavings.
 
+mod acts;
 mod cluster;
 mod elections;
 mod interleavings;

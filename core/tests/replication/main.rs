@@ -22,12 +22,7 @@ fn runs_have_what_they_are_about() {
     let mut sum = Counts::default();
     for seed in 0..20 {
         let counts = run(seed, 600);
-        sum.acked += counts.acked;
-        sum.elections += counts.elections;
-        sum.cuts += counts.cuts;
-        sum.losses += counts.losses;
-        sum.isr_changes += counts.isr_changes;
-        sum.refusals += counts.refusals;
+        sum.add(&counts);
     }
     let Counts { acked, elections, cuts, losses, isr_changes, refusals } = sum;
     let least = [acked, elections, cuts, losses, isr_changes, refusals].into_iter().min();

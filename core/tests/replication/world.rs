@@ -2,6 +2,9 @@
 //!
 //! Everything happens by [`Op`]s, one at a time; after each the oracles look at all replicas. Durability is what the
 //! disks here say: a power cut takes what was not flushed.
+//!
+//! The controller is a state and the [`Decision`]s that change it. By default each is carried out where it is asked for;
+//! [`World::governed`] leaves them to whoever holds the world, to be committed first.
 
 use bytes::Bytes;
 use highwater_core::batch::{self, BatchHeader, Builder, Codec, StampedBatch};
@@ -108,12 +111,23 @@ enum Message {
 
 /// What a leader asks of the controller. It may arrive twice, late, and in any order, and so may its answers.
 #[derive(Clone, Debug)]
-struct Proposal {
+pub(crate) struct Proposal {
     from: usize,
     life: BrokerEpoch,
     leader_epoch: LeaderEpoch,
     partition_epoch: PartitionEpoch,
     isr: Vec<IsrMember>,
+}
+
+/// What changes the controller's state.
+#[derive(Clone, Debug)]
+pub(crate) enum Decision {
+    Fence(usize),
+    Unfence(usize),
+    Elect(usize),
+    /// A process has begun; how the one before it ended nobody knows.
+    Register(usize, BrokerEpoch),
+    Alter(Proposal),
 }
 
 /// The controller's registration of the partition, and of the brokers.
@@ -139,12 +153,27 @@ pub(crate) struct Counts {
     pub(crate) refusals: usize,
 }
 
+impl Counts {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.acked += other.acked;
+        self.elections += other.elections;
+        self.cuts += other.cuts;
+        self.losses += other.losses;
+        self.isr_changes += other.isr_changes;
+        self.refusals += other.refusals;
+    }
+}
+
 /// See the [module](self).
 pub(crate) struct World {
     pub(crate) counts: Counts,
     brokers: Vec<Broker>,
     controller: Controller,
     network: Vec<Message>,
+    /// Whether decisions are committed elsewhere before they are carried out.
+    is_governed: bool,
+    /// What was asked for since the holder last looked.
+    asked_for: Vec<Decision>,
     now_ms: u64,
     tokens: u64,
     sequences: i32,
@@ -193,6 +222,8 @@ impl World {
             brokers,
             controller,
             network: Vec::new(),
+            is_governed: false,
+            asked_for: Vec::new(),
             now_ms: 1000,
             tokens: 0,
             sequences: 0,
@@ -202,6 +233,47 @@ impl World {
             lossy: None,
             high_watermarks: BTreeMap::new(),
         }
+    }
+
+    /// The same, with decisions that [`World::decisions`] gives out and [`World::decided`] takes.
+    pub(crate) fn governed() -> Self {
+        Self { is_governed: true, ..Self::new() }
+    }
+
+    /// What is to be decided.
+    pub(crate) fn decisions(&mut self) -> Vec<Decision> {
+        std::mem::take(&mut self.asked_for)
+    }
+
+    /// This is committed, behind all that was before.
+    pub(crate) fn decided(&mut self, decision: Decision) {
+        match decision {
+            Decision::Fence(n) => self.controller.fence(n),
+            Decision::Unfence(n) => self.controller.unfence(n),
+            Decision::Elect(choice) => self.controller.elect(choice),
+            Decision::Register(n, epoch) => {
+                if self.controller.epochs[n] < epoch {
+                    self.controller.restarted(n, epoch);
+                }
+            }
+            Decision::Alter(proposal) => {
+                let answer = self.controller.alter(&proposal);
+                match answer {
+                    Ok(_) => self.counts.isr_changes += 1,
+                    Err(_) => self.counts.refusals += 1,
+                }
+                self.network.push(Message::Answer(proposal, answer));
+            }
+        }
+    }
+
+    fn ask_for(&mut self, decision: Decision) {
+        if self.is_governed { self.asked_for.push(decision) } else { self.decided(decision) }
+    }
+
+    /// Whether the controller knows this life of a broker.
+    fn is_registered(&self, n: usize) -> bool {
+        self.controller.epochs[n] == self.brokers[n].epoch
     }
 
     fn now(&self) -> Now {
@@ -227,9 +299,9 @@ impl World {
             }
             Op::Lose(n) => drop(self.take(n)),
             Op::Tell(n) => self.tell(usize::from(n) % BROKERS),
-            Op::Fence(n) => self.controller.fence(usize::from(n) % BROKERS),
-            Op::Unfence(n) => self.controller.unfence(usize::from(n) % BROKERS),
-            Op::Elect(n) => self.controller.elect(usize::from(n)),
+            Op::Fence(n) => self.ask_for(Decision::Fence(usize::from(n) % BROKERS)),
+            Op::Unfence(n) => self.ask_for(Decision::Unfence(usize::from(n) % BROKERS)),
+            Op::Elect(n) => self.ask_for(Decision::Elect(usize::from(n))),
             Op::Flush(n) => self.flush(usize::from(n) % BROKERS),
             Op::Kill(n) => self.restart(usize::from(n) % BROKERS, false),
             Op::PowerCut(n) => self.restart(usize::from(n) % BROKERS, true),
@@ -343,14 +415,7 @@ impl World {
                     self.fetch(n);
                 }
             }
-            Message::Propose(proposal) => {
-                let answer = self.controller.alter(&proposal);
-                match answer {
-                    Ok(_) => self.counts.isr_changes += 1,
-                    Err(_) => self.counts.refusals += 1,
-                }
-                self.network.push(Message::Answer(proposal, answer));
-            }
+            Message::Propose(proposal) => self.ask_for(Decision::Alter(proposal)),
             Message::Answer(proposal, answer) => {
                 let Proposal { from, life, leader_epoch, partition_epoch, isr } = proposal;
                 // A connection does not outlive its process.
@@ -384,6 +449,10 @@ impl World {
 
     /// The newest registration reaches a broker; those between may pass it by.
     fn tell(&mut self, n: usize) {
+        if !self.is_registered(n) {
+            // it takes no role before the controller knows it, and asks again until then
+            return self.ask_for(Decision::Register(n, self.brokers[n].epoch));
+        }
         let controller = self.controller.clone();
         self.brokers[n].knows = controller.partition_epoch;
         let (leader_epoch, partition_epoch) = (controller.leader_epoch, controller.partition_epoch);
@@ -407,8 +476,8 @@ impl World {
     }
 
     fn restart(&mut self, n: usize, is_power_cut: bool) {
-        let mut others = self.controller.isr.iter().chain(&self.controller.elr).filter(|other| **other != n);
-        if others.next().is_none() {
+        let is_other = |other: &&usize| **other != n && self.is_registered(**other);
+        if !self.controller.isr.iter().chain(&self.controller.elr).any(|other| is_other(&other)) {
             return; // the last that may lead: what it does not come back with is gone, as everybody knows
         }
         let mut disk = self.brokers[n].disk.clone();
@@ -421,8 +490,8 @@ impl World {
             disk.batches.truncate(disk.flushed);
         }
         let epoch = BrokerEpoch(self.brokers[n].epoch.0 + 1);
-        self.controller.restarted(n, epoch);
         self.brokers[n] = Broker::start(n, epoch, disk);
+        self.ask_for(Decision::Register(n, epoch));
     }
 
     fn check(&mut self) {
@@ -432,6 +501,7 @@ impl World {
         self.check_high_watermarks();
         if let Some(lossy) = self.lossy
             && self.controller.isr.contains(&lossy)
+            && self.is_registered(lossy)
         {
             self.lossy = None;
         }
@@ -485,7 +555,7 @@ impl World {
     /// O7, and with it O1: every member of ISR and ELR has all that was committed, and so has whoever leads next.
     fn check_complete(&self) {
         let electable = self.controller.isr.iter().chain(&self.controller.elr);
-        for n in electable {
+        for n in electable.filter(|n| self.is_registered(**n)) {
             let disk = &self.brokers[*n].disk;
             assert!(
                 disk.end() >= self.committed,
