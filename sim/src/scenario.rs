@@ -28,7 +28,7 @@ pub enum Reshape {
     Replicas,
     /// Preferred leaders are elected.
     Leaders,
-    /// Replicas are elected that may lack records, of a topic that nobody needs. Whole nodes only.
+    /// Replicas are elected that may lack records, of a topic that nobody needs.
     Unclean,
     /// Voters are removed and added again.
     Voters,
@@ -231,9 +231,8 @@ impl Scenario {
         if !self.reshape.is_empty() && self.nodes < 3 {
             return wrong("reshape: three nodes or more");
         }
-        let whole_only = [Reshape::Unclean, Reshape::LostVoters];
-        if is_direct && self.reshape.iter().any(|kind| whole_only.contains(kind)) {
-            return wrong("reshape: unclean and lost-voters take whole nodes");
+        if is_direct && self.reshape.contains(&Reshape::LostVoters) {
+            return wrong("reshape: lost-voters takes whole nodes");
         }
         match faults.clone().find(|planned| names_a_stranger(planned)) {
             Some(PlannedFault { fault, .. }) => Err(ScenarioError(format!("no such node: {fault:?}"))),

@@ -99,10 +99,19 @@ pub(crate) fn reassign(topic: &str, index: PartitionIndex, replicas: Option<&[Br
 
 /// A request to let a partition's first replica lead (KIP-460).
 pub(crate) fn elect_preferred(topic: &str, index: PartitionIndex) -> AdminRequest {
+    elect(topic, index, 0)
+}
+
+/// A request to let one lead that may lack records, where nobody else can (KIP-460).
+pub(crate) fn elect_unclean(topic: &str, index: PartitionIndex) -> AdminRequest {
+    elect(topic, index, 1)
+}
+
+fn elect(topic: &str, index: PartitionIndex, election_type: i8) -> AdminRequest {
     let partition =
         wire::ElectLeadersRequestTopicPartitions { topic: topic.to_owned(), partitions: vec![index.0] };
     AdminRequest::ElectLeaders(wire::ElectLeadersRequest {
-        election_type: 0,
+        election_type,
         topic_partitions: Some(vec![partition]),
         timeout_ms: 1000,
     })

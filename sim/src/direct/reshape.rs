@@ -4,8 +4,8 @@
 use super::env::broker_of;
 use super::member::OFFSETS_TOPIC;
 use super::message::AdminRequest;
-use super::operator::{elect_preferred, reassign};
-use super::run::TOPIC;
+use super::operator::{elect_preferred, elect_unclean, reassign};
+use super::run::{EXPENDABLE, TOPIC};
 use crate::rng::Rng;
 use crate::scenario::Reshape;
 use highwater_core::error_code::ErrorCode;
@@ -64,7 +64,12 @@ impl Reshaper {
                 Some(elect_preferred(topic, index))
             }
             Reshape::Voters => Some(self.change_voters(rng)),
-            Reshape::Unclean | Reshape::LostVoters => {
+            Reshape::Unclean => {
+                let index = PartitionIndex(0);
+                let state = image.topic(EXPENDABLE)?.partitions.get(&index)?;
+                state.leader.is_none().then(|| elect_unclean(EXPENDABLE, index))
+            }
+            Reshape::LostVoters => {
                 unreachable!("a scenario with it is refused for this tier")
             }
         }

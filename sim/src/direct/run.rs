@@ -18,7 +18,7 @@ use super::trace::Trace;
 use super::truth::{Truth, Violation};
 use super::world::World;
 use crate::rng::Rng;
-use crate::scenario::{Scenario, ScenarioError};
+use crate::scenario::{Reshape, Scenario, ScenarioError};
 use highwater_core::config::ConfigMap;
 use highwater_core::replica::Acks;
 use serde::Serialize;
@@ -26,6 +26,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The topic that producers write to.
 pub(crate) const TOPIC: &str = "orders";
+
+/// A topic of which one copy suffices, where an operator elects replicas that may lack records: its records may be lost.
+pub(crate) const EXPENDABLE: &str = "expendable";
 
 /// How a run is watched.
 #[derive(Clone, Copy, Debug)]
@@ -220,19 +223,23 @@ fn clients(scenario: &Scenario, rng: &mut Rng) -> Vec<Client> {
         Contact::new(place, nodes, rng.fork())
     };
     let factor = scenario.replication_factor;
-    let setup = vec![
+    let mut setup = vec![
         create(TOPIC, scenario.partitions, factor, &[]),
         create(OFFSETS_TOPIC, 1 + i32::from(workload.groups > 1), factor, &[]),
     ];
+    let is_unclean = scenario.reshape.contains(&Reshape::Unclean);
+    setup.extend(is_unclean.then(|| create(EXPENDABLE, 1, 2, &[("min.insync.replicas", "1")])));
     let reshaper = Reshaper::new(scenario.reshape.clone(), workload.partitions_permille, nodes);
     let (churn, moves) = (workload.churn_permille, workload.leader_moves_permille);
     let operator = Operator::new(contact(&clients), setup, churn, moves, reshaper);
     clients.push(Client::Operator(operator));
     let topics = vec![TOPIC.to_owned()];
+    let mut written = topics.clone();
+    written.extend(is_unclean.then(|| EXPENDABLE.to_owned()));
     let pace = workload.pace_us * MICRO;
     for number in 0..workload.idempotent_producers + workload.plain_producers {
         let kind = Kind { is_idempotent: number < workload.idempotent_producers, acks: Acks::All };
-        let producer = Producer::new(contact(&clients), kind, topics.clone(), pace);
+        let producer = Producer::new(contact(&clients), kind, written.clone(), pace);
         clients.push(Client::Producer(producer));
     }
     for _ in 0..workload.consumers {

@@ -5,6 +5,7 @@
 
 use super::groups::Groups;
 use super::meta::METADATA;
+use super::run::EXPENDABLE;
 use super::store::{Batch, CHAIN_EMPTY, SimLog, Stored, value_of, whole};
 use bytes::Bytes;
 use highwater_core::batch::{self, BatchHeader, StampedBatch};
@@ -55,7 +56,7 @@ pub(crate) struct PartitionTruth {
     durable: Option<Box<GroupDurable>>,
     /// Records before it may be gone.
     pub(crate) log_start: Offset,
-    /// An unclean election was allowed and happened: acknowledged records may be gone.
+    /// Acknowledged records may be gone, by a power cut or an unclean election: one copy suffices here.
     pub(crate) is_excused: bool,
     /// The largest latest offset that a client was told, by the epoch of who told it.
     pub(crate) latest_told: BTreeMap<LeaderEpoch, Offset>,
@@ -116,8 +117,11 @@ impl Truth {
 
     /// Notes a partition that is to be watched.
     pub(crate) fn watch(&mut self, partition: TopicPartition, name: &str, is_coordinator: bool) {
-        let name = format!("{name}-{}", partition.partition);
-        self.partitions.entry(partition).or_insert_with(|| PartitionTruth::new(name, is_coordinator));
+        let known = || PartitionTruth {
+            is_excused: name == EXPENDABLE,
+            ..PartitionTruth::new(format!("{name}-{}", partition.partition), is_coordinator)
+        };
+        self.partitions.entry(partition).or_insert_with(known);
     }
 
     /// Takes note of an append anywhere (O6).
