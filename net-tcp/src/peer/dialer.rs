@@ -1,6 +1,7 @@
 //! Connecting to a peer, again and again, for as long as its address holds.
 
-use super::handshake::{self, HandshakeError};
+use super::call::{CallError, Called};
+use super::handshake::HandshakeError;
 use super::link::{Link, LinkEnd};
 use super::queue::SendQueue;
 use super::{Dialing, Shared, lock};
@@ -16,12 +17,8 @@ use tokio::time::{Instant, timeout};
 /// Why an attempt came to nothing.
 #[derive(Debug)]
 enum DialError {
-    /// Nothing could be connected to.
-    Connect(io::Error),
-    /// It takes too long.
-    TimedOut(&'static str),
-    /// Whoever is there does not speak as a node.
-    Handshake(HandshakeError),
+    /// Nobody answered.
+    Call(CallError),
     /// One side refuses.
     Refused { refusal: Refusal, by_peer: bool },
     /// The address is void, or the transport stops.
@@ -31,9 +28,7 @@ enum DialError {
 impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Connect(error) => error.fmt(f),
-            Self::TimedOut(what) => write!(f, "{what} takes too long"),
-            Self::Handshake(error) => error.fmt(f),
+            Self::Call(error) => error.fmt(f),
             Self::Refused { refusal, by_peer: true } => write!(f, "it refuses this node: {refusal}"),
             Self::Refused { refusal, by_peer: false } => write!(f, "this node refuses it: {refusal}"),
             Self::Void => f.write_str("its address changed"),
@@ -44,14 +39,14 @@ impl fmt::Display for DialError {
 impl DialError {
     /// Whether nobody listens there.
     fn is_refused_connection(&self) -> bool {
-        matches!(self, Self::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused)
+        matches!(self, Self::Call(CallError::Connect(error)) if error.kind() == io::ErrorKind::ConnectionRefused)
     }
 
     /// Whether trying again soon is of no use: somebody has to mend a configuration.
     fn is_lasting(&self) -> bool {
         match self {
             Self::Refused { refusal, .. } => !matches!(refusal, Refusal::Stopping | Refusal::Busy),
-            Self::Handshake(HandshakeError::Hello(_)) => true,
+            Self::Call(CallError::Handshake(HandshakeError::Hello(_))) => true,
             _ => false,
         }
     }
@@ -134,17 +129,10 @@ impl<D: Dial> Shared<D> {
         class: Class,
         queue: &Arc<SendQueue>,
     ) -> Result<(D::Stream, Accepted), DialError> {
-        let (connect_max, hello_max) = (self.options.connect_max, self.options.hello_max);
-        let (host, port) = (&*dialing.address.host, dialing.address.port);
-        let stream = timeout(connect_max, self.dial.dial(host, port)).await;
-        let mut stream =
-            stream.map_err(|_| DialError::TimedOut("connecting"))?.map_err(DialError::Connect)?;
         let local = self.local();
         let hello = local.hello(dialing.peer, class);
-        let answer = timeout(hello_max, handshake::call(&mut stream, &hello)).await;
-        let (answer, _) = answer
-            .map_err(|_| DialError::TimedOut("the answer to the hello"))?
-            .map_err(DialError::Handshake)?;
+        let Called { mut stream, answer, .. } =
+            self.call(&dialing.address, &hello).await.map_err(DialError::Call)?;
         let concluded = lock(&self.roster).conclude(&local, dialing.peer, class, &answer, queue);
         match concluded {
             Ok(accepted) => Ok((stream, accepted)),

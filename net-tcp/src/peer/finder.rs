@@ -4,23 +4,19 @@
 //! those are that this one knows. From then on all of them are dialed as any others: the one that leads the quorum may be
 //! none of those that the configuration lists.
 
-use super::handshake::{self, HandshakeError};
+use super::call::{CallError, Called};
 use super::{Shared, lock};
 use crate::client::Dial;
 use highwater_core::ids::BrokerId;
 use highwater_core::transport::{Class, HelloAnswer, PeerAddress, Refusal, WHOEVER};
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::timeout;
 
 /// Why nobody was found.
 #[derive(Debug)]
 enum FindError {
-    Connect(io::Error),
-    TimedOut(&'static str),
-    Handshake(HandshakeError),
+    Call(CallError),
     Refused(Refusal),
     /// It takes itself for nobody.
     Nameless,
@@ -29,9 +25,7 @@ enum FindError {
 impl fmt::Display for FindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Connect(error) => error.fmt(f),
-            Self::TimedOut(what) => write!(f, "{what} takes too long"),
-            Self::Handshake(error) => error.fmt(f),
+            Self::Call(error) => error.fmt(f),
             Self::Refused(refusal) => refusal.fmt(f),
             Self::Nameless => f.write_str("it does not say who it is"),
         }
@@ -97,13 +91,8 @@ impl<D: Dial> Shared<D> {
     }
 
     async fn who_is(&self, at: &PeerAddress) -> Result<(BrokerId, Vec<(BrokerId, PeerAddress)>), FindError> {
-        let stream = timeout(self.options.connect_max, self.dial.dial(&at.host, at.port)).await;
-        let mut stream =
-            stream.map_err(|_| FindError::TimedOut("connecting"))?.map_err(FindError::Connect)?;
         let hello = self.local().hello(WHOEVER, Class::Control);
-        let answer = timeout(self.options.hello_max, handshake::call(&mut stream, &hello)).await;
-        let answer = answer.map_err(|_| FindError::TimedOut("the answer to the hello"))?;
-        let (answer, others) = answer.map_err(FindError::Handshake)?;
+        let Called { answer, others, .. } = self.call(at, &hello).await.map_err(FindError::Call)?;
         match answer {
             HelloAnswer::Refused(Refusal::WrongNode { id }) if id != WHOEVER => Ok((id, others)),
             HelloAnswer::Refused(refusal) => Err(FindError::Refused(refusal)),

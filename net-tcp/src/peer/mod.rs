@@ -19,6 +19,7 @@
 //!
 //! [`Class`]: highwater_core::transport::Class
 
+mod call;
 mod counters;
 mod dialer;
 mod finder;
