@@ -242,6 +242,16 @@ pub(super) struct Index {
     found: AtomicUsize,
 }
 
+/// What a block of saved entries shows of an entry that is looked for.
+struct Block {
+    /// Its number and its position, if it is there.
+    last: Option<(usize, u64)>,
+    /// Whether the one behind it is there, too, and in order.
+    has_next: bool,
+    /// Whether all entries of the block lie before.
+    is_exhausted: bool,
+}
+
 impl Index {
     /// The index of a new, empty segment. Nothing is written yet.
     pub(super) fn new(
@@ -522,20 +532,12 @@ impl Index {
                 _ => high = middle,
             }
         }
-        let mut bytes = [0; READ_MAX * ENTRY_BYTES];
-        let bytes = &mut bytes[..(high - low) * ENTRY_BYTES];
-        if self.read_saved(low, bytes).is_err() {
-            return (low, position);
-        }
-        let (entries, _) = bytes.as_chunks::<ENTRY_BYTES>();
-        let before = |bytes: &[u8; ENTRY_BYTES]| IndexEntry::decode(bytes, self.seed).filter(&is_before);
-        let count = entries.partition_point(|bytes| before(bytes).is_some());
-        match count.checked_sub(1).and_then(|last| before(&entries[last])) {
-            Some(last) => {
-                self.found.store(low + count - 1, Relaxed);
-                (low + count, u64::from(last.position))
+        match self.last_in_block(low, high - low, is_before) {
+            Ok(Block { last: Some((number, position)), .. }) => {
+                self.found.store(number, Relaxed);
+                (number + 1, position)
             }
-            None => (low, position),
+            Ok(_) | Err(_) => (low, position),
         }
     }
 
@@ -546,21 +548,35 @@ impl Index {
         is_before: impl Fn(&IndexEntry) -> bool,
     ) -> Option<(usize, u64)> {
         let len = self.saved.checked_sub(first)?.min(READ_MAX);
+        let block = self.last_in_block(first, len, is_before).ok()?;
+        // All that is read lies before: so does the end, if this is it.
+        let is_shown = block.has_next || (block.is_exhausted && first + len == self.saved);
+        let (number, position) = block.last.filter(|_| is_shown)?;
+        self.found.store(number, Relaxed);
+        Some((number + 1, position))
+    }
+
+    /// Reads a block of saved entries, at most [`READ_MAX`], and looks for the last one that `is_before` holds for. A
+    /// damaged one counts as one for which it does not.
+    fn last_in_block(
+        &self,
+        first: usize,
+        len: usize,
+        is_before: impl Fn(&IndexEntry) -> bool,
+    ) -> io::Result<Block> {
         let mut bytes = [0; READ_MAX * ENTRY_BYTES];
         let bytes = &mut bytes[..len * ENTRY_BYTES];
-        self.read_saved(first, bytes).ok()?;
-        let mut last = None;
-        for (i, bytes) in bytes.as_chunks::<ENTRY_BYTES>().0.iter().enumerate() {
-            let entry = IndexEntry::decode(bytes, self.seed)?;
-            if !is_before(&entry) {
-                let (number, position) = last?;
-                self.found.store(number, Relaxed);
-                return Some((number + 1, position));
-            }
-            last = Some((first + i, u64::from(entry.position)));
-        }
-        // All that is read lies before: so does the end, if this is it.
-        last.filter(|_| first + len == self.saved).map(|(number, position)| (number + 1, position))
+        self.read_saved(first, bytes)?;
+        let (entries, _) = bytes.as_chunks::<ENTRY_BYTES>();
+        let entry = |bytes: &[u8; ENTRY_BYTES]| IndexEntry::decode(bytes, self.seed);
+        let before = |bytes: &[u8; ENTRY_BYTES]| entry(bytes).filter(&is_before);
+        let count = entries.partition_point(|bytes| before(bytes).is_some());
+        let last = count.checked_sub(1).and_then(|last| Some((last, before(&entries[last])?)));
+        Ok(Block {
+            last: last.map(|(last, entry)| (first + last, u64::from(entry.position))),
+            has_next: entries.get(count).is_some_and(|bytes| entry(bytes).is_some()),
+            is_exhausted: count == len,
+        })
     }
 
     fn read_saved(&self, first: usize, bytes: &mut [u8]) -> io::Result<()> {
