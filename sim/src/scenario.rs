@@ -32,7 +32,7 @@ pub enum Reshape {
     Unclean,
     /// Voters are removed and added again.
     Voters,
-    /// Whoever lost its disk is made a voter again. Whole nodes only.
+    /// Whoever lost its disk is made a voter again.
     LostVoters,
 }
 
@@ -217,10 +217,6 @@ impl Scenario {
         let faults = self.faults.iter().flatten();
         let names_a_stranger =
             |planned: &PlannedFault| planned.fault.nodes().any(|node| !(1..=self.nodes).contains(&node));
-        let is_direct = self.tier.contains(&Tier::Direct);
-        if is_direct && faults.clone().any(|planned| planned.fault.needs_whole_nodes()) {
-            return wrong("tier: direct has no empty disk");
-        }
         let is_whole = self.tier.iter().any(|tier| *tier != Tier::Direct);
         if is_whole && faults.clone().any(|planned| planned.fault.needs_direct_driver()) {
             return wrong("tier: logs that fail alone take the direct driver");
@@ -230,9 +226,6 @@ impl Scenario {
         }
         if !self.reshape.is_empty() && self.nodes < 3 {
             return wrong("reshape: three nodes or more");
-        }
-        if is_direct && self.reshape.contains(&Reshape::LostVoters) {
-            return wrong("reshape: lost-voters takes whole nodes");
         }
         match faults.clone().find(|planned| names_a_stranger(planned)) {
             Some(PlannedFault { fault, .. }) => Err(ScenarioError(format!("no such node: {fault:?}"))),
@@ -265,7 +258,7 @@ mod tests {
             "removed = 'Nothing'",
             "colour = 'red'",
             "[[faults]]\nat_ms = 1\nkind = 'kill'\nnode = 4",
-            "tier = ['direct']\nreshape = ['lost-voters']",
+            "tier = ['cluster']\n[[faults]]\nat_ms = 1\nkind = 'log-error'\nnode = 1",
             "nodes = 2\nreplication_factor = 2\nreshape = ['voters']",
             "tier = ['direct']\ndrawn = true",
         ] {

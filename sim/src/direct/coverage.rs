@@ -79,7 +79,7 @@ const SILENT: &[Reason] = &[
         ],
     ),
     (
-        "disks keep their directory ids and their node ids",
+        "a disk is lost only where a scenario says so",
         &[Guard::QuorumDirectoryId, Guard::RegistrationNotDuplicate],
     ),
     ("of three voters, one vote beside the own is a majority", &[Guard::QuorumMajority]),

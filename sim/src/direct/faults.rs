@@ -57,7 +57,7 @@ pub enum Fault {
         /// Which.
         node: usize,
     },
-    /// The process dies and its disk is replaced by an empty one, under the same node id. Whole nodes only.
+    /// The process dies and its disk is replaced by an empty one, under the same node id.
     EmptyDisk {
         /// Which.
         node: usize,
@@ -117,11 +117,6 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Whether it takes whole nodes: under the direct driver a disk has no identity.
-    pub const fn needs_whole_nodes(&self) -> bool {
-        matches!(self, Self::EmptyDisk { .. })
-    }
-
     /// Whether it takes logs that fail alone: of whole nodes they fail by what is done to their disks.
     pub const fn needs_direct_driver(&self) -> bool {
         matches!(self, Self::LogError { .. } | Self::CorruptLog { .. })

@@ -65,6 +65,16 @@ impl MetaDisk {
         }
     }
 
+    /// Whom a voter has to name to mean this disk.
+    pub(crate) const fn directory_id(&self) -> DirectoryId {
+        self.directory_id
+    }
+
+    /// The voters that it was formatted with.
+    pub(crate) const fn first_voters(&self) -> &VoterSet {
+        &self.voters
+    }
+
     pub(crate) const fn log(&self) -> &SimLog<LogBatch> {
         &self.log
     }
@@ -262,7 +272,13 @@ impl Meta {
         is_added: bool,
     ) {
         let token = Token(id);
-        let directory_id = super::node::directory_of(super::env::node_of(voter));
+        let holder = self.quorum.voters().iter().find(|(known, _)| *known == voter);
+        let registered = self.image.broker(voter).map(|broker| DirectoryId(broker.directory_id));
+        let directory_id = match is_added {
+            true => registered,
+            false => holder.map(|(_, holder)| holder.directory_id),
+        };
+        let directory_id = directory_id.unwrap_or_default();
         self.voter_changes.insert(token, client);
         let input = if is_added {
             let voter_to_be = Voter { directory_id, endpoints: Vec::new() };

@@ -100,9 +100,14 @@ pub(crate) struct Node {
     pub(crate) lost_power_at: Option<Time>,
 }
 
-/// The directory of the node in this place.
-pub(crate) fn directory_of(index: usize) -> DirectoryId {
+/// The directory that the node in this place begins with.
+pub(crate) const fn directory_of(index: usize) -> DirectoryId {
     DirectoryId([index as u8 + 1; 16])
+}
+
+/// The directory that it has once it has lost that one.
+const fn next_directory_of(index: usize) -> DirectoryId {
+    DirectoryId([index as u8 + 0x81; 16])
 }
 
 impl Node {
@@ -209,6 +214,22 @@ impl Node {
             }
         }
         self.meta_disk = Some(meta_disk);
+    }
+
+    /// Whether it has the disk that it began with: no run takes more than one away.
+    pub(crate) fn has_first_disk(&self) -> bool {
+        self.directory == directory_of(self.index)
+    }
+
+    /// Its disk is lost while no process runs, and another, empty one takes its place. It was told who voted at the
+    /// beginning, as its configuration names them.
+    pub(crate) fn lose_disk(&mut self, env: &Env, voters: VoterSet) {
+        assert_eq!(self.standing, Standing::Down, "a process would have the disk");
+        self.directory = next_directory_of(self.index);
+        self.disk = Disk::default();
+        self.meta_disk = Some(MetaDisk::new(self.directory, voters));
+        (self.ended_at, self.corrupted_at, self.lost_power_at) =
+            (Some(env.now), Some(env.now), Some(env.now));
     }
 
     /// The process is asked to stop in good order.

@@ -1,9 +1,10 @@
 //! What an operator does to the shape of a cluster while everything runs: where replicas lie, who leads, how many
 //! partitions there are, who votes. One request at a time; the [`Operator`](super::operator) sends it.
 
-use super::env::broker_of;
+use super::env::{broker_of, node_of};
 use super::member::OFFSETS_TOPIC;
 use super::message::AdminRequest;
+use super::node::directory_of;
 use super::operator::{elect_preferred, elect_unclean, reassign};
 use super::run::{EXPENDABLE, TOPIC};
 use crate::rng::Rng;
@@ -12,6 +13,7 @@ use highwater_core::error_code::ErrorCode;
 use highwater_core::ids::{BrokerId, PartitionIndex};
 use highwater_core::metadata::MetadataImage;
 use highwater_protocol::messages as wire;
+use std::collections::BTreeSet;
 
 /// Of a thousand looks at the clock, so many lead to a request.
 const PERMILLE: u32 = 250;
@@ -31,12 +33,14 @@ pub(crate) struct Reshaper {
     nodes: usize,
     /// Who may have no vote: it is to have one again before another loses its own.
     absent: Option<BrokerId>,
+    /// Whose new disk has a vote.
+    replaced: BTreeSet<BrokerId>,
 }
 
 impl Reshaper {
     /// Does these things to a cluster of so many nodes.
     pub(crate) const fn new(kinds: Vec<Reshape>, partitions_permille: u32, nodes: usize) -> Self {
-        Self { kinds, partitions_permille, nodes, absent: None }
+        Self { kinds, partitions_permille, nodes, absent: None, replaced: BTreeSet::new() }
     }
 
     /// Whether it never does anything.
@@ -69,9 +73,7 @@ impl Reshaper {
                 let state = image.topic(EXPENDABLE)?.partitions.get(&index)?;
                 state.leader.is_none().then(|| elect_unclean(EXPENDABLE, index))
             }
-            Reshape::LostVoters => {
-                unreachable!("a scenario with it is refused for this tier")
-            }
+            Reshape::LostVoters => self.replace_lost_voter(image),
         }
     }
 
@@ -85,7 +87,8 @@ impl Reshaper {
         if matches!(request, AdminRequest::AddVoter(_))
             && matches!(code, ErrorCode::None | ErrorCode::DuplicateVoter)
         {
-            self.absent = None;
+            let added = self.absent.take();
+            self.replaced.extend(added.filter(|_| code == ErrorCode::None));
         }
     }
 
@@ -102,6 +105,18 @@ impl Reshaper {
             drawn.push(nodes.swap_remove(rng.below(nodes.len() as u64) as usize));
         }
         Some(reassign(topic, index, Some(&drawn)))
+    }
+
+    /// The vote of a disk that is lost goes to the one that its node has now (KIP-853).
+    fn replace_lost_voter(&mut self, image: &MetadataImage) -> Option<AdminRequest> {
+        if let Some(absent) = self.absent {
+            return Some(AdminRequest::AddVoter(absent));
+        }
+        let has_lost = |id: BrokerId, directory| directory != directory_of(node_of(id)).0;
+        let mut lost = image.brokers().filter(|(id, broker)| has_lost(*id, broker.directory_id));
+        let (id, _) = lost.find(|(id, _)| !self.replaced.contains(id))?;
+        self.absent = Some(id);
+        Some(AdminRequest::RemoveVoter(id))
     }
 
     /// Takes a vote away, or gives it back (KIP-853). The first may be carried out although nobody answers.

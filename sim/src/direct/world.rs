@@ -11,7 +11,7 @@ use super::queue::{MILLI, SECOND, Time};
 use super::run::TOPIC;
 use super::store::SimLog;
 use highwater_core::batch::StampedBatch;
-use highwater_core::ids::{BrokerId, Offset, TopicPartition};
+use highwater_core::ids::{BrokerId, DirectoryId, Offset, TopicPartition};
 use highwater_core::metadata::{MetadataImage, PartitionState};
 use highwater_core::quorum::VoterSet;
 
@@ -196,9 +196,7 @@ impl World {
 
     fn inject(&mut self, fault: &Fault) {
         match *fault {
-            Fault::EmptyDisk { .. } => {
-                unreachable!("a scenario with such a fault is refused for this tier")
-            }
+            Fault::EmptyDisk { node } => self.lose_disk(node - 1),
             Fault::Kill { node } => {
                 if self.may_end(node - 1, false) {
                     self.end_node(node - 1, false);
@@ -332,6 +330,20 @@ impl World {
         self.nodes[node].disk.corrupt.insert(id);
     }
 
+    /// A disk is lost with everything on it: one in a run, while all other copies are complete and nobody else's vote is
+    /// missing.
+    fn lose_disk(&mut self, node: usize) {
+        let others = || (0..self.nodes.len()).filter(|other| *other != node);
+        let weak = others().filter(|other| self.is_incomplete(*other)).count();
+        let are_up = others().all(|other| self.nodes[other].standing == Standing::Up);
+        let is_first = self.nodes.iter().all(Node::has_first_disk);
+        if is_first && are_up && weak + 1 < self.plan.min_isr {
+            self.end_node(node, false);
+            let voters = self.nodes[node].meta_disk().first_voters().clone();
+            self.nodes[node].lose_disk(&self.env, voters);
+        }
+    }
+
     /// Whether a node's end is arranged and has not come yet: it may fall together with another one's.
     fn is_doomed(&self, node: usize) -> bool {
         let disk = &self.env.disks[node];
@@ -435,14 +447,15 @@ impl World {
         let broker = super::env::broker_of(node);
         let Some(meta) = self.nodes[node].meta() else { return };
         if self.env.truth.is_checking && is_first {
-            let holds = |id: BrokerId| {
+            let holds = |id: BrokerId, directory: DirectoryId| {
                 let disk = self.nodes.get(node_of(id)).map(Node::meta_disk);
-                disk.is_some_and(|disk| disk.log().flushed() >= through)
+                disk.is_some_and(|disk| disk.directory_id() == directory && disk.log().flushed() >= through)
             };
             // a set of voters counts from its append on, for what lies before it, too; one that the same step has
             // appended behind the commit does not count yet
             let sets = [meta.quorum.voters_at(through), meta.quorum.voters()];
-            let holding = |set: &VoterSet| set.iter().filter(|(id, _)| holds(*id)).count();
+            let holding =
+                |set: &VoterSet| set.iter().filter(|(id, voter)| holds(*id, voter.directory_id)).count();
             if sets.iter().all(|set| holding(set) < set.majority()) {
                 let counts = sets.map(|set| format!("{} of {} disks", holding(set), set.len()));
                 let what = format!(
