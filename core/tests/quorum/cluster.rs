@@ -55,11 +55,6 @@ impl Disk {
         self.log.last().map_or(self.start().end, |last| last.batch.header.next_offset())
     }
 
-    /// The newest epoch that it remembers.
-    pub(crate) fn epoch(&self) -> i32 {
-        self.vote.map_or(0, |vote| vote.epoch.0)
-    }
-
     /// The hash of the log before `end`, if the disk can tell.
     pub(crate) fn prefix_at(&self, end: Offset) -> Option<u32> {
         if end == self.start().end {

@@ -1,5 +1,6 @@
 //! Three replicas of one partition under any interleaving, any loss, and crashes: nothing promised is ever lost.
 
+#[allow(dead_code, reason = "the steps of a quorum beside it use the rest")]
 mod world;
 
 use proptest::prelude::*;

@@ -170,7 +170,8 @@ fn a_million_steps_break_nothing() {
         for step in steps {
             both.step(step);
         }
-        let epochs = both.quorum.nodes.values().map(|node| i64::from(node.disk.epoch())).max();
+        let epochs =
+            both.quorum.nodes.values().filter_map(|node| Some(i64::from(node.disk.vote?.epoch.0))).max();
         both.sum.quorum_epochs = epochs.unwrap_or_default();
         both.sum.partitions = both.partition.counts;
         sum.borrow_mut().add(&both.sum);
