@@ -14,6 +14,7 @@ use proptest::prelude::*;
 
 mod answers;
 mod cluster;
+mod failures;
 mod lifecycle;
 mod settings;
 mod topics;
