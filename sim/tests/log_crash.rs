@@ -469,6 +469,29 @@ fn what_a_failed_sync_covered_is_never_called_flushed() {
 }
 
 #[test]
+fn a_log_that_could_not_be_emptied_can_still_be_looked_at() {
+    let mut failed = 0;
+    for seed in 0..60 {
+        let disk = SimDisk::new(seed);
+        let mut model = Model::default();
+        let mut node = start(&disk, config(false)).expect("a fresh disk");
+        for step in [Step::Append(2, 300), Step::Roll, Step::Append(2, 300), Step::Flush] {
+            model.step(&mut node, &disk, &step).expect("nothing fails");
+        }
+        disk.inject(DiskFaults { sync_error_permille: 300, ..DiskFaults::default() });
+        // A follower starts over behind its end, or below its start.
+        let reset = node.log.reset_to(Offset(if seed % 2 == 0 { 40 } else { 0 }), NOW);
+        failed += usize::from(reset.is_err());
+        assert_eq!(reset.is_err(), node.log.poisoned().is_some());
+        // Whoever describes the node's logs asks this of all of them.
+        assert_eq!(node.log.settled_end(), node.log.end());
+        assert!(node.log.segments().len() >= 1 && !node.log.is_dirty(FlushScope::All));
+        let _ = node.log.read(node.log.log_start(), 1000, node.log.end(), true);
+    }
+    assert!(failed > 20, "only {failed} resets failed");
+}
+
+#[test]
 fn an_index_entry_from_before_a_truncation_does_not_lead_recovery_astray() {
     // The log grows again to exactly the size that an entry saved before the cut speaks of.
     let steps = [

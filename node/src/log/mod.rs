@@ -282,14 +282,38 @@ impl Log {
     }
 
     fn roll_files(&mut self, base: Offset, now: Timestamp) -> Result<(), LogError> {
-        if self.active().size == 0 {
-            let empty = self.segments.pop().expect("a log has at least one segment");
-            self.remove_files(&empty)?;
-        } else {
-            self.active_mut().seal(base)?;
-        }
         self.recent.clear();
+        if self.active().size == 0 {
+            return self.replace_segments(self.segments.len() - 1, base, now);
+        }
+        self.active_mut().seal(base)?;
         self.add_segment(base, now)
+    }
+
+    /// Removes the files of the segments from the `keep`th on, newest first, so that what a crash leaves is a prefix.
+    /// The segments stay in the list: it is never empty, whatever the disk says.
+    fn remove_segments(&mut self, keep: usize) -> Result<(), LogError> {
+        for at in (keep..self.segments.len()).rev() {
+            // Whoever reads it holds its file open; the name may be given again at once.
+            let _ = self.segments[at].file.pin();
+            let paths = self.segments[at].paths(&self.dir);
+            self.remove_paths(&paths)?;
+        }
+        Ok(())
+    }
+
+    /// The segments from the `keep`th on give way to an empty one.
+    fn replace_segments(&mut self, keep: usize, base: Offset, now: Timestamp) -> Result<(), LogError> {
+        self.remove_segments(keep)?;
+        self.put_in_place(keep, base, now)
+    }
+
+    /// An empty segment takes the place of those from the `keep`th on, whose files are removed.
+    fn put_in_place(&mut self, keep: usize, base: Offset, now: Timestamp) -> Result<(), LogError> {
+        let end = self.segments.len();
+        self.add_segment(base, now)?;
+        self.segments.drain(keep..end);
+        Ok(())
     }
 
     fn add_segment(&mut self, base: Offset, now: Timestamp) -> Result<(), LogError> {
@@ -302,11 +326,16 @@ impl Log {
     }
 
     fn remove_files(&mut self, segment: &Segment) -> Result<(), LogError> {
-        for path in segment.paths(&self.dir) {
-            match self.context.disk.remove(&path) {
+        let paths = segment.paths(&self.dir);
+        self.remove_paths(&paths)
+    }
+
+    fn remove_paths(&mut self, paths: &[PathBuf]) -> Result<(), LogError> {
+        for path in paths {
+            match self.context.disk.remove(path) {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(e) => return Err(LogError::io("remove", &path)(e)),
+                Err(e) => return Err(LogError::io("remove", path)(e)),
             }
         }
         self.flush.names_changed();
@@ -355,20 +384,12 @@ impl Log {
         self.points.lower(self.tp, end.min(self.segments[holder].base), end)?;
         self.flush.truncated(end, self.segments[holder].base);
         self.recent.clear();
-        // Newest first: what a crash leaves is a prefix again.
-        while self.segments.len() > holder + 1 {
-            let segment = self.segments.pop().expect("more than one segment is left");
-            // Whoever reads it holds its file open; the name may be given again at once.
-            let _ = segment.file.pin();
-            self.remove_files(&segment)?;
-        }
+        self.remove_segments(holder + 1)?;
+        self.segments.truncate(holder + 1);
         let segment = self.active_mut();
         if end < segment.base {
             // The whole log is cut away (a replica that starts over below its first segment).
-            let segment = self.segments.pop().expect("a log has at least one segment");
-            let _ = segment.file.pin();
-            self.remove_files(&segment)?;
-            self.add_segment(end, now)?;
+            self.replace_segments(0, end, now)?;
         } else {
             let position = located.map_or(segment.size, |batch| batch.position);
             let covered = segment.truncate(position, end)?;
@@ -401,21 +422,19 @@ impl Log {
         let start = self.log_start.min(offset);
         self.points.lower(self.tp, start, start)?;
         self.recent.clear();
-        while let Some(segment) = self.segments.pop() {
-            let _ = segment.file.pin();
-            self.remove_files(&segment)?;
-        }
+        self.remove_segments(0)?;
         // The old names must be gone for good before the recovery point says that the log begins here.
         self.context.disk.sync_dir(&self.dir).now().map_err(LogError::io("sync", &self.dir))?;
         let place = RecoveryPlace { segment: offset, position: 0 };
         let point = RecoveryPoint { log_start: offset, flushed: offset, place, cleaned: offset };
         self.points.note(self.tp, point);
         self.points.write()?;
+        self.put_in_place(0, offset, now)?;
         self.flush.restarted(offset);
         self.log_start = offset;
         self.cleaned = offset;
         self.epoch = LeaderEpoch::NONE;
-        self.add_segment(offset, now)
+        Ok(())
     }
 
     /// Moves the log start up (DeleteRecords, retention) and takes the segments below it out of the log. Their
