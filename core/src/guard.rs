@@ -236,6 +236,8 @@ guards! {
     MendedOutsideIsr,
     /// A leader is elected that may lack records only where that is allowed.
     ElectionClean,
+    /// A reassignment lets nobody go before those who stay are as many in sync as `min.insync.replicas` (KIP-455, KIP-966).
+    ReassignmentKeepsMinimum,
     /// The controller answers from what is committed, also where it had nothing to write (CQ-11).
     AnswerCommitted,
     // -- registration

@@ -87,6 +87,7 @@ const SILENT: &[Reason] = &[
         "voters change only where a scenario reshapes them",
         &[Guard::QuorumVoterChangeAlone, Guard::QuorumVoterChangeOwnEpoch],
     ),
+    ("replicas move only where a scenario reshapes them", &[Guard::ReassignmentKeepsMinimum]),
 ];
 
 /// Why a guard need not reject here; none if it has to.

@@ -160,7 +160,9 @@ impl<'a> PartitionChange<'a> {
         Some(after)
     }
 
-    /// A reassignment is complete once everyone it adds is in sync and somebody who stays is.
+    /// A reassignment is complete once everyone it adds is in sync, and of those who stay as many as the topic's minimum.
+    /// Until then nobody is let go: with fewer, what was committed would be on fewer replicas than were promised, and one
+    /// loss more could take it.
     fn complete_reassignment(&mut self) {
         if self.adding.is_empty() && self.removing.is_empty() {
             return;
@@ -168,6 +170,10 @@ impl<'a> PartitionChange<'a> {
         let stays = |member: &BrokerId| !self.removing.contains(member);
         let isr: Vec<_> = self.isr.iter().copied().filter(stays).collect();
         if isr.is_empty() || !self.adding.iter().all(|added| isr.contains(added)) {
+            return;
+        }
+        let remaining = self.replicas.iter().filter(|replica| stays(replica)).count();
+        if !guard!(ReassignmentKeepsMinimum, isr.len() >= self.isr_min.min(remaining)) {
             return;
         }
         self.replicas.retain(|replica| !self.removing.contains(replica));
@@ -423,6 +429,24 @@ mod tests {
             let done = change("4321").expect("it is complete");
             assert_eq!((told(&done).as_str(), done.is_reassigned()), ("432 432 - 4", false));
             assert_eq!(done.leader_epoch, LeaderEpoch(6));
+        });
+    }
+
+    #[test]
+    fn a_reassignment_waits_until_as_many_of_those_who_stay_are_in_sync_as_the_minimum() {
+        with_active("123", |all| {
+            let before = state("123 12 - 1");
+            let change = PartitionChange::new(&before, 2, false, all);
+            let begun = change.replicas(ids("312"), Vec::new(), ids("1")).build().expect("it begins");
+            // With 2 alone everything that 1 and 2 have committed would be on one replica.
+            assert_eq!((told(&begun).as_str(), begun.is_reassigned()), ("312 12 - 1", true));
+            let done = PartitionChange::new(&begun, 2, false, all).isr(ids("123")).build();
+            let done = done.expect("3 has caught up");
+            assert_eq!((told(&done).as_str(), done.is_reassigned()), ("32 23 - 3", false));
+            // Where fewer replicas are wanted than the minimum, all of them will do.
+            let change = PartitionChange::new(&before, 2, false, all);
+            let one = change.replicas(ids("12"), Vec::new(), ids("2")).build().expect("it is complete");
+            assert_eq!((told(&one).as_str(), one.is_reassigned()), ("1 1 - 1", false));
         });
     }
 }
