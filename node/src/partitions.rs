@@ -344,7 +344,7 @@ impl Node {
     /// Ends a replica and moves its files out of the way.
     fn remove_replica(&self, topic: &str, id: TopicPartition, entry: Entry) {
         if let Entry::Online(partition) = entry {
-            partition.resign();
+            partition.remove();
             match partition.with_log(|log| self.data_dir().delete_log(log)) {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::error!(topic, %error, "the log's directory stays"),

@@ -388,6 +388,16 @@ impl Partition {
         let _ = self.step(State::resign);
     }
 
+    /// Ends the partition for good: its topic was deleted, or its replica is elsewhere now. Another replica may come in
+    /// its place under the same id, and what the disk still owes of this one's log is not about that one.
+    pub fn remove(&self) {
+        self.is_break_told.store(true, Ordering::Relaxed);
+        let _ = self.step(|state, shell| {
+            state.resign(shell);
+            state.input(shell.clock.now(), Input::Delete);
+        });
+    }
+
     /// Asks the group coordinator of this partition; `then` gets the answer, now or later, exactly once.
     pub fn coordinate(&self, request: GroupRequest, then: Box<dyn FnOnce(GroupReply) + Send>) {
         // A broken cell answers nobody: its clients time out and look for the coordinator again.

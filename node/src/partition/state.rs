@@ -283,6 +283,10 @@ impl State {
     }
 
     fn carry_out(&mut self, now: Now, effect: Effect, deliveries: &mut Deliveries) {
+        let is_answer = matches!(effect, Effect::Reply { .. } | Effect::Wake { .. });
+        if !is_answer && matches!(self.replica.role(), Role::Offline(Offline::Deleted)) {
+            return; // the name and the recovery point may be those of another log by now
+        }
         match effect {
             Effect::Append(batch) => self.append(now, &batch),
             Effect::AdvanceLogStart { to } => self.advance_log_start(now, to),
