@@ -60,6 +60,9 @@ impl From<LogError> for OpenError {
 /// What a replica derived from its log before `end`. Rebuilt from the log if it is missing or does not fit.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
+    /// Where the log began. A crash may bring back what was deleted shortly before it, and the epochs of that are not in
+    /// here.
+    pub start: Offset,
     /// The log end that it covers.
     pub end: Offset,
     /// The epoch index.
@@ -92,13 +95,14 @@ impl Tail {
 #[derive(Serialize, Deserialize)]
 struct Stored {
     version: u8,
+    start: i64,
     end: i64,
     epochs: Vec<(i32, i64)>,
     producers: Vec<u8>,
     tail: Tail,
 }
 
-const SNAPSHOT_VERSION: u8 = 2;
+const SNAPSHOT_VERSION: u8 = 3;
 
 impl Snapshot {
     /// Its bytes for the node's store of what can be rebuilt.
@@ -106,6 +110,7 @@ impl Snapshot {
         let epochs = self.epochs.entries().iter().map(|e| (e.epoch.0, e.start.0)).collect();
         let stored = Stored {
             version: SNAPSHOT_VERSION,
+            start: self.start.0,
             end: self.end.0,
             epochs,
             producers: self.producers.clone(),
@@ -116,18 +121,19 @@ impl Snapshot {
 
     /// Reads [`Snapshot::encode`]'s bytes; `None` for anything else.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let stored: Stored = postcard::from_bytes(bytes).ok()?;
+        let mut stored: Stored = postcard::from_bytes(bytes).ok()?;
         if stored.version != SNAPSHOT_VERSION {
             return None;
         }
         let mut epochs = Epochs::new();
-        for (epoch, start) in stored.epochs {
+        for (epoch, start) in std::mem::take(&mut stored.epochs) {
             let entry = EpochStart { epoch: highwater_core::ids::LeaderEpoch(epoch), start: Offset(start) };
             if !epochs.assign(entry.epoch, entry.start) {
                 return None;
             }
         }
-        Some(Self { end: Offset(stored.end), epochs, producers: stored.producers, tail: stored.tail })
+        let Stored { start, end, producers, tail, .. } = stored;
+        Some(Self { start: Offset(start), end: Offset(end), epochs, producers, tail })
     }
 }
 
@@ -230,7 +236,64 @@ fn begin(snapshot: Option<Snapshot>, log: &Log) -> (Recovery, Offset) {
     (Recovery::from_log_start(log_start), log_start)
 }
 
-/// Whether the log still holds the batch that the snapshot ends with.
+/// Whether the log still holds the batch that the snapshot ends with, and does not begin before it.
 fn fits(snapshot: &Snapshot, log: &Log) -> bool {
-    guard!(SnapshotFitsLog, Tail::of(log, snapshot.end) == Some(snapshot.tail))
+    let is_of_tail = Tail::of(log, snapshot.end) == Some(snapshot.tail);
+    guard!(SnapshotFitsLog, is_of_tail && snapshot.start <= log.log_start())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{RealDisk, Submitted};
+    use crate::log::{DataDirConfig, LogConfig, LogContext, OpenFiles};
+    use highwater_core::batch::{Builder, Codec, stamp};
+    use highwater_core::ids::{DirectoryId, LeaderEpoch, PartitionIndex, TopicId};
+    use highwater_core::time::Timestamp;
+
+    const NOW: Timestamp = Timestamp(1_000);
+
+    /// Three records, the first of leader epoch 1 and the others of 2.
+    fn log(path: &std::path::Path) -> Log {
+        let context = LogContext { disk: Arc::new(RealDisk), files: OpenFiles::new(8) };
+        let config = DataDirConfig {
+            path: path.to_owned(),
+            node_id: BrokerId(1),
+            cluster_id: None,
+            cluster_id_if_new: Some("the-cluster".to_owned()),
+            directory_id_if_new: DirectoryId([7; 16]),
+            initial_controllers_if_new: None,
+            available_bytes_min: 0,
+        };
+        let dir = DataDir::open(context, &config).expect("a directory of our own");
+        let id = TopicPartition { topic_id: TopicId([1; 16]), partition: PartitionIndex(0) };
+        let (mut log, _) = dir.open_log("t", id, LogConfig::default(), NOW).expect("a new log");
+        for (offset, epoch) in [(0, 1), (1, 2), (2, 2)] {
+            let mut builder = Builder::new(Codec::None);
+            builder.push(NOW, None, Some(b"value"), &[]);
+            let batch = stamp(&builder.build(), Offset(offset), LeaderEpoch(epoch), None);
+            let appended = log.append(&batch.header, batch.head(), batch.rest(), NOW);
+            assert!(matches!(appended, Submitted::Done(Ok(_))), "the disk works");
+        }
+        log
+    }
+
+    #[test]
+    fn a_checkpoint_of_a_log_that_has_got_back_what_was_deleted_is_not_used() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let log = log(dir.path());
+        let snapshot = |start: i64, entries: &[(i32, i64)]| {
+            let mut epochs = Epochs::new();
+            entries.iter().for_each(|(e, s)| assert!(epochs.assign(LeaderEpoch(*e), Offset(*s))));
+            let tail = Tail::of(&log, log.end()).expect("there are batches");
+            let producers = Producers::new().snapshot(log.end());
+            let made = Snapshot { start: Offset(start), end: log.end(), epochs, producers, tail };
+            Snapshot::decode(&made.encode()).expect("its own bytes")
+        };
+        let (_, from) = begin(Some(snapshot(0, &[(1, 0), (2, 1)])), &log);
+        assert_eq!(from, log.end(), "it covers everything");
+        // Records 0 and 1 were deleted when it was made; the crash came before that was noted.
+        let (_, from) = begin(Some(snapshot(2, &[(2, 2)])), &log);
+        assert_eq!(from, Offset(0), "the epochs of records 0 and 1 are to be read from the log");
+    }
 }

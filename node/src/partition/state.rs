@@ -237,7 +237,8 @@ impl State {
         let producers = self.replica.producers_snapshot()?;
         let end = self.replica.log_end();
         let tail = open::Tail::of(&self.log, end)?;
-        Some(open::Snapshot { end, epochs: self.replica.epochs().clone(), producers, tail })
+        let (start, epochs) = (self.replica.log_start(), self.replica.epochs().clone());
+        Some(open::Snapshot { start, end, epochs, producers, tail })
     }
 
     /// Whether the log has grown since the last checkpoint.
