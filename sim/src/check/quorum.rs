@@ -54,8 +54,8 @@ pub struct QuorumLedger {
     votes: BTreeMap<(ReplicaKey, i32), BrokerId>,
     /// The newest epoch on each disk.
     epochs: BTreeMap<ReplicaKey, i32>,
-    /// The largest high watermark that anybody ever knew.
-    committed: i64,
+    /// The largest high watermark that anybody knew, by the epoch that it was in then: nothing of it is of a later one.
+    committed: BTreeMap<i32, i64>,
 }
 
 impl QuorumLedger {
@@ -69,12 +69,14 @@ impl QuorumLedger {
                 return Err(format!("{leader} and {key} lead the quorum in epoch {epoch}"));
             }
             // One that was deposed may not know it, and stays behind those after it.
-            let (committed, end) = (self.committed, view.end);
-            if epoch == self.newest_epoch() && end < committed {
+            let committed = self.committed.range(..=epoch).map(|(_, known)| *known).max().unwrap_or(0);
+            let end = view.end;
+            if end < committed {
                 return Err(format!("{key} leads and ends at {end}, but {committed} was committed"));
             }
         }
-        self.committed = self.committed.max(view.high_watermark);
+        let committed = self.committed.entry(epoch).or_default();
+        *committed = view.high_watermark.max(*committed);
         if let (epoch, Some(voted)) = view.vote
             && voted.id >= BrokerId(0)
         {
@@ -209,7 +211,9 @@ mod tests {
         let leads = |id, epoch, end| QuorumView { is_leader: true, epoch, ..view(id, 0, end) };
         let mut ledger = QuorumLedger::default();
         assert!(ledger.learn(&leads(1, 4, 10)).is_ok());
-        assert!(ledger.learn(&view(2, 12, 12)).is_ok());
+        // Nobody saw who led in epoch 5.
+        assert!(ledger.learn(&QuorumView { epoch: 5, ..view(2, 12, 12) }).is_ok());
+        assert!(ledger.learn(&leads(1, 4, 10)).is_ok(), "deposed, and does not know it");
         assert!(ledger.learn(&leads(3, 5, 12)).is_ok());
         assert!(ledger.learn(&leads(1, 4, 10)).is_ok(), "deposed, and does not know it");
         assert!(ledger.learn(&leads(2, 6, 11)).is_err());

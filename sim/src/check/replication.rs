@@ -37,7 +37,8 @@ impl ReplicaView {
             leads_in: replica.leader_epoch().map(|epoch| epoch.0),
             high_watermark: replica.high_watermark().0,
             start: log.log_start().0,
-            end: log.settled_end().0,
+            // A log that begins inside of a batch which the disk still owes is behind its start: nothing between is left.
+            end: log.settled_end().max(replica.log_start()).0,
             flushed: log.flushed_through().0,
             is_online: !matches!(replica.role(), Role::Offline(_)),
             maximal_isr: match replica.role() {

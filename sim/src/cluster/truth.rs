@@ -233,8 +233,10 @@ impl Truth {
                 history.judge("O6", replication::logs_match(&known.topic, one, other));
             }
         }
-        let newest = replicas.iter().filter(|(view, _)| view.leads_in.is_some());
-        if let Some((_, dump)) = newest.max_by_key(|(view, _)| view.leads_in) {
+        // Whoever was deposed and does not know it yet may hold what nobody else has; its successor's log is the one that
+        // counts, and while nobody has taken that leadership up, nobody's does.
+        let epoch = self.newest.as_ref().and_then(|image| Some(state_of(image, key)?.leader_epoch.0));
+        if let Some((_, dump)) = replicas.iter().find(|(view, _)| view.leads_in == epoch && epoch.is_some()) {
             history.judge("O1", records::acked_records_stay(&known, dump));
             history.judge("O2", records::seen_records_stay(&known, dump));
             history.judge("O13", records::deleted_records_stay_away(&known, dump));
