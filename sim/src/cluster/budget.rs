@@ -5,6 +5,9 @@
 //! the disk a power cut loses nothing, and yet the controller must suppose that it does: whoever comes back from one
 //! leads only where nobody else is left. So all nodes may lose power together, but not while a disk is lost: the last one
 //! that is left could be that disk's. Anything may be down or cut off meanwhile.
+//!
+//! A log that fails is as good as lost: it counts for nothing in what its partition may elect until it is in sync again,
+//! so that a second node's loss would be one too many (the disk of that second one need not have failed for it).
 
 use crate::machine::End;
 use std::collections::BTreeSet;
@@ -38,6 +41,16 @@ impl Budget {
     /// The end that all nodes may come to at once.
     pub(super) fn bound_all(&self) -> End {
         if self.is_durable && self.lossy.is_none() { End::PowerCut } else { End::Kill }
+    }
+
+    /// Whether a node's disk may fail for a while, so that logs on it are given up.
+    pub(super) fn may_fail_disk(&self, node: i32) -> bool {
+        self.lossy.is_none_or(|lossy| lossy == node)
+    }
+
+    /// A node's disk fails for a while.
+    pub(super) const fn failed_disk(&mut self, node: i32) {
+        self.lossy = Some(node);
     }
 
     /// Whether some node may lose its disk.
@@ -93,6 +106,19 @@ mod tests {
         assert!(budget.caught_up(1) && !budget.is_used());
         assert_eq!(budget.bound(2, End::PowerCut), End::PowerCut);
         assert_eq!(Budget::new(2, false).bound(1, End::PowerCut), End::Kill, "two nodes promise less");
+    }
+
+    #[test]
+    fn a_disk_that_fails_is_a_loss_until_its_node_has_caught_up() {
+        let mut budget = Budget::new(3, false);
+        assert!(budget.may_fail_disk(1));
+        budget.failed_disk(1);
+        assert!(budget.may_fail_disk(1) && !budget.may_fail_disk(2));
+        assert_eq!(
+            (budget.bound(1, End::PowerCut), budget.bound(2, End::PowerCut)),
+            (End::PowerCut, End::Kill)
+        );
+        assert!(budget.caught_up(1) && budget.may_fail_disk(2));
     }
 
     #[test]

@@ -149,8 +149,10 @@ impl Cluster {
             return;
         }
         let Some(image) = self.newest_image() else { return };
-        let is_whole =
-            |machine: &&Machine| machine.node().is_some() && truth::is_in_sync_everywhere(machine, &image);
+        let is_whole = |machine: &&Machine| {
+            let is_sound = !machine.disk().is_failing() && !machine.has_failed_log();
+            machine.node().is_some() && is_sound && truth::is_in_sync_everywhere(machine, &image)
+        };
         for id in self.machines.iter().filter(is_whole).map(Machine::id) {
             if self.budget.caught_up(id) {
                 self.world.note(format_args!("node {id} is whole again"));
@@ -204,6 +206,7 @@ impl Cluster {
             let machine = &mut self.machines[at];
             machine.go_on();
             machine.inject(crate::disk::DiskFaults::default());
+            machine.disk().freeze_never();
             // A log that has failed stays offline until its node starts again, which somebody sees to in the end.
             if machine.disk().is_frozen() || machine.has_failed_log() {
                 self.end(at, End::Kill);

@@ -136,6 +136,10 @@ impl Trouble {
             self.ongoing.extract_if(.., |(at, _)| *at <= now).map(|(_, undo)| undo).collect();
         for undo in due {
             match undo {
+                // Nothing starts on a disk that fails: whoever looks after the node sees to that first.
+                Undo::Start(at) if cluster.machines[at].disk().is_failing() => {
+                    self.ongoing.push((now + 50, Undo::Start(at)));
+                }
                 Undo::Start(at) => cluster.start(at).await,
                 Undo::GoOn(at) => cluster.machine(at).go_on(),
                 Undo::Mend(cuts) => cuts.into_iter().for_each(|(from, to)| cluster.world.net.mend(from, to)),
@@ -259,6 +263,11 @@ impl Trouble {
             }
             Kind::DiskErrors => {
                 let faults = self.disk_errors();
+                let id = cluster.machines[at].id();
+                if !cluster.budget.may_fail_disk(id) {
+                    return;
+                }
+                cluster.budget.failed_disk(id);
                 cluster.machine(at).inject(faults);
                 self.later(50, 500, Undo::GoodDisk(at));
                 // A log that has failed stays offline until its node starts again.

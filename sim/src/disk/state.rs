@@ -179,9 +179,20 @@ impl SimDisk {
         state.freeze_if_due();
     }
 
+    /// A freeze that has not come yet does not come.
+    pub fn freeze_never(&self) {
+        self.state().freeze_at = None;
+    }
+
     /// Whether the freeze has come.
     pub fn is_frozen(&self) -> bool {
         self.state().frozen.is_some()
+    }
+
+    /// Whether operations may fail.
+    pub fn is_failing(&self) -> bool {
+        let state = self.state();
+        state.faults.append_error_permille > 0 || state.faults.sync_error_permille > 0
     }
 
     /// The process dies and its page cache stays. Answers the disk for its next incarnation; through this one
