@@ -52,6 +52,27 @@ pub struct Totals {
     pub stale_commits: u64,
 }
 
+impl Totals {
+    /// Adds those of another run.
+    pub fn add(&mut self, more: &Self) {
+        let Self { acked, seen, retries, crashes, frozen, commits, generations, .. } = more;
+        let Self { admin, sessions_lost, moves, voter_changes, unclean_elections, stale_commits, .. } = more;
+        self.acked += acked;
+        self.seen += seen;
+        self.retries += retries;
+        self.crashes += crashes;
+        self.frozen += frozen;
+        self.commits += commits;
+        self.generations += generations;
+        self.admin += admin;
+        self.sessions_lost += sessions_lost;
+        self.moves += moves;
+        self.voter_changes += voter_changes;
+        self.unclean_elections += unclean_elections;
+        self.stale_commits += stale_commits;
+    }
+}
+
 /// What is known of one partition.
 #[derive(Debug, Default)]
 pub struct PartitionHistory {

@@ -3,7 +3,7 @@
 //! A run is a pure function of its plan and the build. There are two tiers. [`direct`] steps the machines with one event
 //! loop and exists in every build; `scenario` is the form of the files that both read. On madsim, `run` is the door to a
 //! node that is alone and `cluster` to several; `machine` starts and breaks a node, `workload`
-//! is what clients do, `history` what they saw, `check` what must be true of it. All of these exist under
+//! is what clients do, `history` what they saw, `check` what must be true of it, `sweep` runs many seeds. All of these exist under
 //! `cfg(madsim)` only; the simulated disk and store are tested in the normal build, too.
 #![forbid(unsafe_code)]
 
@@ -29,6 +29,8 @@ pub mod network;
 pub mod peer_net;
 #[cfg(madsim)]
 pub mod run;
+#[cfg(madsim)]
+pub mod sweep;
 #[cfg(madsim)]
 pub mod trace;
 #[cfg(madsim)]

@@ -16,6 +16,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -25,6 +26,8 @@ use tokio::net::TcpStream;
 #[derive(Debug)]
 pub struct NetFaults {
     state: Mutex<State>,
+    /// How often something arrived.
+    delivered: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -41,7 +44,7 @@ impl NetFaults {
     /// A network whose flushes are reset so often.
     pub fn new(rng: Rng, reset_permille: u32) -> Arc<Self> {
         let state = State { rng, reset_permille, cuts: BTreeSet::new(), held: Vec::new() };
-        Arc::new(Self { state: Mutex::new(state) })
+        Arc::new(Self { state: Mutex::new(state), delivered: AtomicU64::new(0) })
     }
 
     /// From now on nothing arrives at `to` from `from`.
@@ -65,6 +68,11 @@ impl NetFaults {
     pub fn heal(&self) {
         self.state().reset_permille = 0;
         self.mend_all();
+    }
+
+    /// How often something arrived over a connection. What was flushed at once arrives at once.
+    pub fn delivered(&self) -> u64 {
+        self.delivered.load(Ordering::Relaxed)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -141,7 +149,12 @@ impl AsyncRead for SimStream {
         if self.faults.holds(self.there, self.here, cx) {
             return Poll::Pending;
         }
-        Pin::new(&mut self.inner).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.faults.delivered.fetch_add(1, Ordering::Relaxed);
+        }
+        read
     }
 }
 

@@ -51,6 +51,10 @@ pub struct Outcome {
     pub totals: Totals,
     /// How often each guard held and did not.
     pub guards: BTreeMap<Guard, guards::Count>,
+    /// The simulated time that it took.
+    pub simulated: Duration,
+    /// How often something arrived over a connection.
+    pub delivered: u64,
     /// The end of its trace.
     pub tail: Vec<String>,
     /// How to see it again.
@@ -113,8 +117,10 @@ fn run_here<F: Future<Output = ()> + 'static>(
         let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         world.history().complain("panic", text.unwrap_or_else(|| "no message".to_owned()));
     }
-    let hash = world.trace().hash();
-    let tail = world.trace().tail();
+    let (hash, tail, simulated) = {
+        let trace = world.trace();
+        (trace.hash(), trace.tail(), trace.simulated())
+    };
     let history = world.history();
     Outcome {
         seed,
@@ -122,6 +128,8 @@ fn run_here<F: Future<Output = ()> + 'static>(
         complaint: history.complaint.clone(),
         totals: history.totals,
         guards: guards::counts(),
+        simulated,
+        delivered: world.net.delivered(),
         tail,
         again: String::new(),
     }
