@@ -181,6 +181,7 @@ impl Story {
                 Input::DeleteRecords { token: self.token(c), before: Offset(c.number("before").unwrap()) }
             }
             "retain" => Input::Retain { log_start: Offset(c.number("start").unwrap()) },
+            "start-kept" => Input::LogStartKept { through: Offset(c.number("through").unwrap()) },
             "watch" => Input::Watch {
                 token: self.token(c),
                 beyond: Offset(c.number("beyond").unwrap()),
@@ -310,8 +311,17 @@ impl Story {
                     Role::Follower(f) => match r.fetch_position() {
                         None => format!("follower in epoch {}", f.leader_epoch),
                         Some((leader, at)) => format!(
-                            "follower in epoch {} of {leader}, at {} of epoch {}, safe to {}",
-                            f.leader_epoch, at.offset, at.last_epoch, at.safe_end
+                            "follower in epoch {} of {leader}, at {} of epoch {}, safe to {}{}",
+                            f.leader_epoch,
+                            at.offset,
+                            at.last_epoch,
+                            at.safe_end,
+                            // what it vouches for, while the device does not know of the newest start
+                            if at.log_start == r.log_start() {
+                                String::new()
+                            } else {
+                                format!(" from {}", at.log_start)
+                            }
                         ),
                     },
                     Role::Offline(why) => format!("offline: {why:?}"),

@@ -9,7 +9,7 @@
 
 use crate::background::{Bell, Worker};
 use crate::disk::{Completion, Disk, OpId, Submitted};
-use crate::log::{FlushJob, FlushNote, RecoveryPoints};
+use crate::log::{FlushJob, FlushNote, RecoveryPoints, StartNote};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +18,9 @@ use std::time::Duration;
 /// How often the disk is asked while it owes something.
 const OWED_INTERVAL: Duration = Duration::from_millis(1);
 
+/// When log starts that could not be noted are tried again.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Something whose bytes can be made durable: a cell with a log.
 pub trait Flush: Send + Sync {
     /// Notes what is to be synced; `None` if nothing is. From here on new bytes enter the list again.
@@ -25,6 +28,16 @@ pub trait Flush: Send + Sync {
 
     /// The job's outcome.
     fn flushed(&self, note: &FlushNote, result: io::Result<()>);
+
+    /// The log start that is to be noted; `None` if it is no more.
+    fn start_note(&self) -> Option<StartNote> {
+        None
+    }
+
+    /// The recovery points have been written since.
+    fn start_kept(&self, note: &StartNote) {
+        let _ = note;
+    }
 
     /// The outcome of an append that the disk owed ([`Flusher::expect`]). A cell that never expects one hears nothing.
     fn appended(&self, id: OpId, result: io::Result<()>) {
@@ -38,6 +51,8 @@ pub struct Flusher {
     disk: Arc<dyn Disk>,
     points: Arc<RecoveryPoints>,
     waiting: Mutex<Waiting>,
+    /// Cells whose log start has moved and is to outlive a crash.
+    starts: Mutex<Waiting>,
     owed: Mutex<Owed>,
     bell: Bell,
 }
@@ -74,7 +89,14 @@ impl std::fmt::Debug for Waiting {
 impl Flusher {
     /// An empty list; its [`Worker`] is to be started with [`Flusher::bell`].
     pub fn new(disk: Arc<dyn Disk>, points: Arc<RecoveryPoints>) -> Self {
-        Self { disk, points, waiting: Mutex::default(), owed: Mutex::default(), bell: Bell::new() }
+        Self {
+            disk,
+            points,
+            waiting: Mutex::default(),
+            starts: Mutex::default(),
+            owed: Mutex::default(),
+            bell: Bell::new(),
+        }
     }
 
     /// What wakes the flusher.
@@ -91,6 +113,30 @@ impl Flusher {
         if was_empty {
             self.bell.ring();
         }
+    }
+
+    /// Has a cell's log start noted, which is told once it is.
+    pub fn keep_start(&self, cell: Arc<dyn Flush>) {
+        self.starts.lock().unwrap_or_else(PoisonError::into_inner).0.push(cell);
+        self.bell.ring();
+    }
+
+    /// Writes the recovery points if a log start is to be kept. Whether another turn is to try again.
+    fn keep_starts(&self) -> bool {
+        let cells = std::mem::take(&mut self.starts.lock().unwrap_or_else(PoisonError::into_inner).0);
+        let noted: Vec<_> =
+            cells.into_iter().filter_map(|cell| cell.start_note().map(|note| (cell, note))).collect();
+        if noted.is_empty() {
+            return false;
+        }
+        if let Err(error) = self.points.write() {
+            tracing::error!(%error, "log starts were not noted; it is tried again");
+            let mut starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
+            starts.0.extend(noted.into_iter().map(|(cell, _)| cell));
+            return true;
+        }
+        noted.iter().for_each(|(cell, note)| cell.start_kept(note));
+        false
     }
 
     /// The disk owes the outcome of a cell's append.
@@ -172,6 +218,10 @@ impl Worker for Flusher {
         if seals && let Err(error) = self.points.write() {
             tracing::error!(%error, "recovery points were not written; the next start reads more");
         }
-        (!self.is_settled()).then_some(OWED_INTERVAL)
+        let is_start_owed = self.keep_starts();
+        match self.is_settled() {
+            false => Some(OWED_INTERVAL),
+            true => is_start_owed.then_some(RETRY_INTERVAL),
+        }
     }
 }

@@ -96,6 +96,11 @@ pub enum Input {
         /// The first offset that stays.
         log_start: Offset,
     },
+    /// The log start of an earlier [`Effect::AdvanceLogStart`] would survive a crash.
+    LogStartKept {
+        /// It, or one that is larger.
+        through: Offset,
+    },
     /// Wake `token` once a follower has something to be told. One-shot.
     WatchReplica {
         /// Who is to be woken.
@@ -242,7 +247,7 @@ pub enum CutReason {
 pub enum Effect {
     /// Storage: append, then say [`Input::Appended`] or [`Input::AppendFailed`].
     Append(StampedBatch),
-    /// Storage: note the log start durably soon; segments wholly before it may go.
+    /// Storage: note the log start durably soon, then say [`Input::LogStartKept`]; segments wholly before it may go.
     AdvanceLogStart {
         /// The first offset that stays.
         to: Offset,

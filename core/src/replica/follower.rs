@@ -79,7 +79,7 @@ impl Replica {
             offset: self.log.end,
             safe_end,
             last_epoch: self.epochs.latest(),
-            log_start: self.log.start,
+            log_start: self.log.start_kept,
         };
         Some((leader, position))
     }
@@ -155,6 +155,7 @@ impl Replica {
             // The log begins with the whole batch, and its start stays inside of it, as on the leader. Nothing is
             // waited for: there is nothing to lose, and storage effects run in order.
             out.push(Effect::StartOver { at: first.header.base_offset, reason: CutReason::WithinBatch });
+            self.log.start_kept = self.log.start_kept.min(first.header.base_offset);
         }
         let starts_within = batches.first().is_some_and(|first| first.header.base_offset < self.log.end);
         for batch in batches {
@@ -233,7 +234,7 @@ impl Replica {
         assert!(self.is_settled(), "a log is cut only while nothing else is asked of it");
         out.push(Effect::StartOver { at, reason });
         self.log.is_cutting = true;
-        self.log.start = at;
+        (self.log.start, self.log.start_kept) = (at, at);
         self.epochs.clear();
         self.set_end(at);
         // The empty log is on the device once it is there at all.
@@ -273,6 +274,7 @@ impl Replica {
         if end < self.log.end && self.log.end == self.log.next {
             self.epochs.truncate_end(end);
             self.log.start = self.log.start.min(end);
+            self.log.start_kept = self.log.start_kept.min(end);
             self.set_end(end);
         }
         self.flush_rest(now, out);

@@ -105,6 +105,9 @@ impl Offline {
 struct LogEnds {
     /// The first offset that is kept.
     start: Offset,
+    /// The start that would survive a crash. A follower vouches for no other, or what a request deleted, and was answered
+    /// for, came back with whoever leads after all have crashed (O13, KIP-107).
+    start_kept: Offset,
     /// The end of what the log says it holds.
     end: Offset,
     /// The offset that the next batch gets: the end, once all appends asked for are done.
@@ -150,6 +153,7 @@ impl Replica {
             settings,
             log: LogEnds {
                 start: log_start,
+                start_kept: log_start,
                 end: log_end,
                 next: log_end,
                 flushed,
@@ -601,6 +605,9 @@ impl Machine for Replica {
             }
             Input::DeleteRecords { token, before } => self.delete_records(token, before, out),
             Input::Retain { log_start } => self.advance_log_start(log_start, out),
+            Input::LogStartKept { through } => {
+                self.log.start_kept = self.log.start_kept.max(through.min(self.log.start));
+            }
             Input::Watch { token, beyond, isolation } => self.watch(token, beyond, isolation, out),
             Input::Forget { token } => self.forget(token),
             Input::Inactive(brokers) => {
@@ -638,7 +645,8 @@ impl Machine for Replica {
     }
 
     fn assert_invariants(&self) {
-        let LogEnds { start, end, next, flushed, .. } = self.log;
+        let LogEnds { start, start_kept, end, next, flushed, .. } = self.log;
+        assert!(start_kept <= start, "the log start that is kept is {start_kept} <= {start}");
         assert!(start <= self.high_watermark, "log start {start} <= high watermark {}", self.high_watermark);
         assert!(self.high_watermark <= end, "high watermark {} <= log end {end}", self.high_watermark);
         assert!(end <= next, "log end {end} <= next offset {next}");

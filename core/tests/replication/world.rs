@@ -376,7 +376,8 @@ impl World {
                     let proposal = Proposal { from: n, life, leader_epoch, partition_epoch, isr };
                     self.network.push(Message::Propose(proposal));
                 }
-                Effect::Flush { .. } | Effect::Wake { .. } | Effect::AdvanceLogStart { .. } => {}
+                Effect::AdvanceLogStart { to } => self.input(n, Input::LogStartKept { through: to }),
+                Effect::Flush { .. } | Effect::Wake { .. } => {}
                 Effect::Reply { .. } => {}
             }
         }

@@ -65,6 +65,14 @@ pub struct FlushNote {
     cuts: u64,
 }
 
+/// A log start on its way into the recovery points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StartNote {
+    /// The start.
+    pub start: Offset,
+    cuts: u64,
+}
+
 /// Syncs that make a log durable up to a noted end.
 #[derive(Clone, Debug)]
 pub struct FlushJob {
@@ -232,6 +240,16 @@ impl Log {
     /// Whether it never had a record.
     fn is_blank(&self) -> bool {
         matches!(self.segments.as_slice(), [only] if only.base == Offset::ZERO && only.end == Offset::ZERO)
+    }
+
+    /// The log start that the recovery points hold once they are written; see [`Log::is_start_kept`].
+    pub const fn start_note(&self) -> StartNote {
+        StartNote { start: self.log_start, cuts: self.flush.cuts }
+    }
+
+    /// Whether a note that was written since is still about this log: cutting it may have lowered its start.
+    pub const fn is_start_kept(&self, note: &StartNote) -> bool {
+        note.cuts == self.flush.cuts && !self.is_deleted
     }
 
     /// What the recovery points hold of this log once they are written.

@@ -39,7 +39,7 @@ pub use config::LogConfig;
 pub use data_dir::{DataDir, DataDirConfig, DataDirError, FORMAT_VERSION, FoundLog, FoundOwner, read_owner};
 pub use error::{Corruption, LogError};
 pub use file::{FileRegion, OpenFiles, SegmentFile};
-pub use flush::{FlushJob, FlushNote, FlushScope, SyncTarget};
+pub use flush::{FlushJob, FlushNote, FlushScope, StartNote, SyncTarget};
 pub(crate) use index::{FoundIndex, IndexFile};
 
 pub use identity::{

@@ -21,7 +21,7 @@ use crate::disk::OpId;
 use crate::flusher::{Flush, Flusher};
 use crate::housekeeping::Rolled;
 use crate::jobs::Jobs;
-use crate::log::{FlushJob, FlushNote, Log, LogError, ReadPlan};
+use crate::log::{FlushJob, FlushNote, Log, LogError, ReadPlan, StartNote};
 use crate::peers::Peers;
 use crate::replication::Replication;
 use crate::timers::{Timed, Timers};
@@ -174,6 +174,11 @@ impl Partition {
             && let Some(me) = self.me.upgrade()
         {
             self.shell.flusher.request(me);
+        }
+        if state.take_start_request()
+            && let Some(me) = self.me.upgrade()
+        {
+            self.shell.flusher.keep_start(me);
         }
         if state.take_roll() {
             self.shell.rolled.push(self.me.clone());
@@ -500,6 +505,14 @@ impl Flush for Partition {
 
     fn flushed(&self, note: &FlushNote, result: io::Result<()>) {
         let _ = self.step(|state, shell| state.flushed(shell.clock.now(), note, result));
+    }
+
+    fn start_note(&self) -> Option<StartNote> {
+        self.cell.lock().ok().map(|mut state| state.start_note())
+    }
+
+    fn start_kept(&self, note: &StartNote) {
+        let _ = self.step(|state, shell| state.start_kept(shell.clock.now(), note));
     }
 
     fn appended(&self, id: OpId, result: io::Result<()>) {

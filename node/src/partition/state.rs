@@ -7,7 +7,7 @@ use super::coordinator::Shard;
 use super::waiter::{Deliveries, FollowChange, IsrProposal, Waiter};
 use super::{OpenError, Shell, open};
 use crate::disk::{OpId, Submitted};
-use crate::log::{Appended, FlushJob, FlushNote, FlushScope, Log, LogError};
+use crate::log::{Appended, FlushJob, FlushNote, FlushScope, Log, LogError, StartNote};
 use highwater_core::batch::StampedBatch;
 use highwater_core::coordinator::LoadId;
 use highwater_core::ids::{BrokerId, LeaderEpoch, Offset, PartitionEpoch, Token};
@@ -44,6 +44,10 @@ pub(super) struct State {
     owed: Option<OpId>,
     /// The log end at the last checkpoint.
     snapshot_end: Offset,
+    /// A follower's log start has moved, and the flusher is to have it noted.
+    is_start_asked: bool,
+    /// The flusher's list has the cell.
+    is_start_listed: bool,
     /// A segment was finished since the last checkpoint, and the housekeeper is to know.
     is_roll_untold: bool,
     /// The housekeeper knows.
@@ -83,6 +87,8 @@ impl State {
             load_asked: None,
             owed: None,
             snapshot_end: Offset(-1),
+            is_start_asked: false,
+            is_start_listed: false,
             is_roll_untold: false,
             is_roll_listed: false,
             follows: (None, None),
@@ -190,6 +196,24 @@ impl State {
             return false;
         }
         !std::mem::replace(&mut self.is_flush_listed, true)
+    }
+
+    /// Whether the cell is to enter the flusher's list of those whose log start is to outlive a crash.
+    pub(super) fn take_start_request(&mut self) -> bool {
+        std::mem::take(&mut self.is_start_asked) && !std::mem::replace(&mut self.is_start_listed, true)
+    }
+
+    /// The cell leaves that list: what is to be noted now.
+    pub(super) const fn start_note(&mut self) -> StartNote {
+        self.is_start_listed = false;
+        self.log.start_note()
+    }
+
+    /// The log start was noted.
+    pub(super) fn start_kept(&mut self, now: Now, note: &StartNote) {
+        if self.log.is_start_kept(note) {
+            self.input(now, Input::LogStartKept { through: note.start });
+        }
     }
 
     /// Whether the cell is to enter the housekeeper's list of those that finished a segment.
@@ -388,8 +412,10 @@ impl State {
     fn advance_log_start(&mut self, now: Now, to: Offset) {
         if let Err(error) = self.log.advance_log_start(to, now.wall) {
             self.report(&error, "moving the log start failed; the partition goes offline");
-            self.input(now, Input::AppendFailed);
+            return self.input(now, Input::AppendFailed);
         }
+        // A leader's own is noted by whoever asked for it, before anybody is answered.
+        self.is_start_asked |= matches!(self.replica.role(), Role::Follower(_));
     }
 
     fn shard_appended(

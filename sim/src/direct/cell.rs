@@ -456,6 +456,7 @@ impl Cell {
             Effect::AdvanceLogStart { to } => {
                 if env.disk_operation(here.node) {
                     self.log.advance_start(to);
+                    self.replica.handle(here.now, Input::LogStartKept { through: to }, &mut self.outbox);
                 }
             }
             Effect::Flush { .. } => {
