@@ -117,14 +117,25 @@ impl<'a> PartitionChange<'a> {
         self
     }
 
-    /// Replicas come and go (KIP-455); all three lists as they are to be.
+    /// Replicas come and go (KIP-455); all three lists as they are to be. Members of the ISR that were added and are wanted
+    /// no more go at once if the others are enough; else they stay for now, as replicas that are added and removed again.
     pub(super) fn replicas(
         mut self,
-        replicas: Vec<BrokerId>,
-        adding: Vec<BrokerId>,
-        removing: Vec<BrokerId>,
+        mut replicas: Vec<BrokerId>,
+        mut adding: Vec<BrokerId>,
+        mut removing: Vec<BrokerId>,
     ) -> Self {
-        self.isr.retain(|member| replicas.contains(member));
+        let (unwanted, wanted): (Vec<_>, Vec<_>) =
+            self.isr.iter().copied().partition(|member| !replicas.contains(member));
+        let in_sync = wanted.iter().filter(|member| !removing.contains(member)).count();
+        let least = self.isr_min.min(replicas.len() - removing.len());
+        if guard!(ReassignmentKeepsMinimum, unwanted.is_empty() || in_sync >= least) {
+            self.isr = wanted;
+        } else {
+            replicas.extend(&unwanted);
+            adding.extend(&unwanted);
+            removing.extend(&unwanted);
+        }
         (self.replicas, self.adding, self.removing) = (replicas, adding, removing);
         self
     }
@@ -169,7 +180,8 @@ impl<'a> PartitionChange<'a> {
         }
         let stays = |member: &BrokerId| !self.removing.contains(member);
         let isr: Vec<_> = self.isr.iter().copied().filter(stays).collect();
-        if isr.is_empty() || !self.adding.iter().all(|added| isr.contains(added)) {
+        if isr.is_empty() || !self.adding.iter().filter(|added| stays(added)).all(|added| isr.contains(added))
+        {
             return;
         }
         let remaining = self.replicas.iter().filter(|replica| stays(replica)).count();
@@ -429,6 +441,29 @@ mod tests {
             let done = change("4321").expect("it is complete");
             assert_eq!((told(&done).as_str(), done.is_reassigned()), ("432 432 - 4", false));
             assert_eq!(done.leader_epoch, LeaderEpoch(6));
+        });
+    }
+
+    #[test]
+    fn a_replica_that_was_added_stays_while_a_cancelled_reassignment_needs_it() {
+        with_active("123", |all| {
+            // From 1 and 2 to 2 and 3, of which 3 has caught up and 2 lags.
+            let mut before = state("231 13 - 1");
+            (before.adding, before.removing) = (ids("3"), ids("1"));
+            let cancel = |before: &PartitionState| {
+                let change = PartitionChange::new(before, 2, false, all);
+                change.replicas(ids("21"), Vec::new(), Vec::new()).build()
+            };
+            let waits = cancel(&before).expect("the reassignment is another");
+            assert_eq!(told(&waits), "213 13 - 1");
+            assert_eq!((digits(&waits.adding), digits(&waits.removing)), ("3".to_owned(), "3".to_owned()));
+            assert_eq!(cancel(&waits), None, "once more changes nothing");
+            let done = PartitionChange::new(&waits, 2, false, all).isr(ids("132")).build();
+            let done = done.expect("2 has caught up");
+            assert_eq!((told(&done).as_str(), done.is_reassigned()), ("21 12 - 1", false));
+            before.isr = ids("123");
+            let at_once = cancel(&before).expect("it ends");
+            assert_eq!((told(&at_once).as_str(), at_once.is_reassigned()), ("21 12 - 1", false));
         });
     }
 
