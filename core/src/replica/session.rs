@@ -237,8 +237,9 @@ impl ReplicaSession {
         self.set.arm(slot);
     }
 
-    /// A watch has fired.
+    /// A watch has fired, or the device has answered. What was held is read again now, and maybe held anew.
     pub fn wake(&mut self, slot: Slot) {
+        self.held.retain(|held| *held != slot);
         self.set.wake(slot);
     }
 
@@ -411,6 +412,11 @@ mod tests {
         session.unhold(slot(0));
         assert!(!session.is_armed(slot(0)), "what is not held needs a watch");
         session.release_held(ms(900));
+        session.hold(slot(0), ms(950));
+        session.wake(slot(0));
+        session.arm(slot(0));
+        session.release_held(ms(950));
+        assert!(session.is_armed(slot(0)), "the watch that was set since is still there");
         session.assert_invariants();
     }
 }
