@@ -5,6 +5,7 @@
 
 use super::cold::{self, ColdReads};
 use super::throttle;
+use super::watches::{News, SlotWatches, WatchNumber};
 use super::{Replication, lock, millis, rest};
 use crate::log::ReadPlan;
 use crate::node::Node;
@@ -19,7 +20,7 @@ use highwater_core::replica::{
 };
 use highwater_core::time::Instant;
 use highwater_core::transport::{Class, FRAME_PARTS_MAX, Frame, FrameKind};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, Weak};
@@ -32,7 +33,7 @@ const OFFSETS_LINGER: Duration = Duration::from_millis(5);
 struct State {
     session: ReplicaSession,
     /// Where each armed slot's watch is.
-    watches: BTreeMap<Slot, (Weak<Partition>, Token)>,
+    watches: SlotWatches<(Weak<Partition>, Token)>,
     /// Positions of the waiting fetch that the partitions have not heard of.
     fresh: BTreeSet<TopicPartition>,
     /// Partitions were read that have only offsets to tell, which wait.
@@ -47,8 +48,8 @@ pub(super) struct SessionCell {
     me: Weak<SessionCell>,
     /// Held while partitions are served, so nothing that they deliver may take it: see [`Woken`] below.
     state: Mutex<State>,
-    /// Slots whose watch has fired.
-    woken: Mutex<Vec<Slot>>,
+    /// What is to be read again.
+    woken: Mutex<Vec<News>>,
     bell: Notify,
 }
 
@@ -83,7 +84,7 @@ impl SessionCell {
         };
         let state = State {
             session: ReplicaSession::new(config),
-            watches: BTreeMap::new(),
+            watches: SlotWatches::default(),
             fresh: BTreeSet::new(),
             are_offsets_left: false,
             cold: ColdReads::default(),
@@ -167,10 +168,8 @@ impl SessionCell {
 
     /// Reads what has news, and replies if that is worth a reply.
     fn advance(&self, hub: &Replication, state: &mut State) {
-        for slot in std::mem::take(&mut *lock(&self.woken)) {
-            state.watches.remove(&slot);
-            state.session.wake(slot);
-        }
+        let woken = std::mem::take(&mut *lock(&self.woken));
+        woken.into_iter().for_each(|news| state.heed(news));
         state.release();
         let (Some(waiting), Some(node)) = (state.session.waiting(), hub.node()) else { return };
         let mut pass = Pass::default();
@@ -253,14 +252,15 @@ impl SessionCell {
         budget: &Budget,
     ) -> Served {
         let limit = budget.limit(state.session.partition_bytes_max());
+        let number = state.watches.number();
         let watch = (!state.session.is_armed(slot)).then(|| {
-            let waker: Arc<dyn Woken> = Arc::new(Waker(self.me.clone()));
+            let waker: Arc<dyn Woken> = Arc::new(Waker(self.me.clone(), number));
             Waiter::Fetch(waker, slot.0 as usize)
         });
         let served = replica.serve_follower(fetch, is_new, limit, watch);
         if let Some(token) = served.watch {
             state.session.arm(slot);
-            state.watches.insert(slot, (Arc::downgrade(replica), token));
+            state.watches.insert(slot, number, (Arc::downgrade(replica), token));
         }
         served
     }
@@ -385,8 +385,8 @@ impl SessionCell {
     fn has_read(&self, slot: Slot, answer: &PartitionAnswer, read: io::Result<Bytes>) {
         let waited = lock(&self.state).cold.done(answer, read);
         let mut woken = lock(&self.woken);
-        woken.push(slot);
-        woken.extend(waited);
+        woken.push(News::Read(slot));
+        woken.extend(waited.into_iter().map(News::Read));
         drop(woken);
         self.bell.notify_one();
     }
@@ -410,14 +410,31 @@ impl SessionCell {
 }
 
 impl State {
+    /// Has a slot read again for its news, unless those are of whoever had it before.
+    fn heed(&mut self, news: News) {
+        match news {
+            News::Fired(slot, number) if self.watches.fired(slot, number) => self.session.wake(slot),
+            News::Fired(..) => {}
+            News::Read(slot) => {
+                // Reading sets another one.
+                self.unwatch(slot);
+                self.session.wake(slot);
+            }
+        }
+    }
+
     /// Removes the watches of partitions that are not followed here any more.
     fn release(&mut self) {
         for slot in self.session.take_released() {
-            if let Some((partition, token)) = self.watches.remove(&slot)
-                && let Some(partition) = partition.upgrade()
-            {
-                partition.forget(token);
-            }
+            self.unwatch(slot);
+        }
+    }
+
+    fn unwatch(&mut self, slot: Slot) {
+        if let Some((partition, token)) = self.watches.take(slot)
+            && let Some(partition) = partition.upgrade()
+        {
+            partition.forget(token);
         }
     }
 }
@@ -430,13 +447,13 @@ const fn note_bytes(answer: &mut PartitionAnswer, len: usize) {
 }
 
 /// Fires inside of a partition's delivery, maybe while the session's own state is held.
-struct Waker(Weak<SessionCell>);
+struct Waker(Weak<SessionCell>, WatchNumber);
 
 impl Woken for Waker {
     #[allow(clippy::cast_possible_truncation, reason = "made from a 32-bit slot")]
     fn wake(&self, index: usize) {
         if let Some(session) = self.0.upgrade() {
-            lock(&session.woken).push(Slot(index as u32));
+            lock(&session.woken).push(News::Fired(Slot(index as u32), self.1));
             session.bell.notify_one();
         }
     }

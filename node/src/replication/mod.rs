@@ -18,6 +18,7 @@ mod isr;
 mod leader;
 mod report;
 mod throttle;
+mod watches;
 
 pub use isr::{IsrChannel, IsrOutcome};
 
