@@ -37,3 +37,4 @@ pub mod sendfile;
 pub mod settings;
 pub mod throttle;
 pub mod timers;
+mod watches;

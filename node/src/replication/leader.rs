@@ -5,11 +5,11 @@
 
 use super::cold::{self, ColdReads};
 use super::throttle;
-use super::watches::{News, SlotWatches, WatchNumber};
 use super::{Replication, lock, millis, rest};
 use crate::log::ReadPlan;
 use crate::node::Node;
 use crate::partition::{Partition, Served, Waiter, Woken};
+use crate::watches::{SlotWatches, WatchNumber};
 use bytes::Bytes;
 use highwater_core::error_code::ErrorCode;
 use highwater_core::fetch::{Budget, ReadLimit, Slot};
@@ -30,10 +30,19 @@ use tokio::sync::Notify;
 /// How long a high watermark waits for records to travel with.
 const OFFSETS_LINGER: Duration = Duration::from_millis(5);
 
+/// Why a place is to be read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum News {
+    /// This watch has fired.
+    Fired(Slot, WatchNumber),
+    /// The device has answered, which is no matter of the watch.
+    Read(Slot),
+}
+
 struct State {
     session: ReplicaSession,
     /// Where each armed slot's watch is.
-    watches: SlotWatches<(Weak<Partition>, Token)>,
+    watches: SlotWatches<Slot, (Weak<Partition>, Token)>,
     /// Positions of the waiting fetch that the partitions have not heard of.
     fresh: BTreeSet<TopicPartition>,
     /// Partitions were read that have only offsets to tell, which wait.

@@ -18,7 +18,6 @@ mod isr;
 mod leader;
 mod report;
 mod throttle;
-mod watches;
 
 pub use isr::{IsrChannel, IsrOutcome};
 

@@ -2,6 +2,7 @@
 
 use super::pending::Pending;
 use crate::partition::{Partition, Woken};
+use crate::watches::{SlotWatches, WatchNumber};
 use highwater_core::fetch::{
     Begun, FetchPartition, FetchSet, Released, SessionId, SessionRequest, Sessions, SessionsLimits, Slot,
     TopicKey,
@@ -19,11 +20,14 @@ pub struct FetchHub {
     me: Weak<FetchHub>,
 }
 
+/// Where a watch is.
+type Watch = (Weak<Partition>, Token);
+
 #[derive(Debug)]
 struct Inner {
     sessions: Sessions,
-    /// Where each armed slot's watch is, to take it away with the session.
-    watches: BTreeMap<(SessionId, Slot), (Weak<Partition>, Token)>,
+    /// Where each armed slot's watch is, to take it away with the session. `None` while it is being set.
+    watches: SlotWatches<(SessionId, Slot), Option<Watch>>,
     /// The fetch that waits in a session.
     waiting: BTreeMap<SessionId, Weak<Pending>>,
 }
@@ -33,7 +37,7 @@ impl FetchHub {
     pub fn new(limits: SessionsLimits, seed: u64) -> Arc<Self> {
         let inner = Inner {
             sessions: Sessions::new(limits, seed),
-            watches: BTreeMap::new(),
+            watches: SlotWatches::default(),
             waiting: BTreeMap::new(),
         };
         Arc::new_cyclic(|me| Self { inner: Mutex::new(inner), me: me.clone() })
@@ -93,20 +97,47 @@ impl FetchHub {
         }
     }
 
-    /// Remembers where a session's watch is.
-    pub(super) fn watched(&self, id: SessionId, slot: Slot, partition: &Arc<Partition>, token: Token) {
-        self.lock().watches.insert((id, slot), (Arc::downgrade(partition), token));
-    }
-
-    /// Who is to be woken for a session.
-    pub(super) fn waker(&self, id: SessionId) -> Arc<dyn Woken> {
-        Arc::new(SessionWaker { hub: self.me.clone(), id })
-    }
-
-    fn wake(&self, id: SessionId, slot: Slot) {
+    /// Arms a session's slot, if it is still at `epoch`: the number of the watch that is to be set there now, if there is
+    /// none yet.
+    pub(super) fn arm(&self, id: SessionId, epoch: i32, slot: Slot) -> Option<WatchNumber> {
         let mut inner = self.lock();
+        if !inner.sessions.set(id, epoch).is_ok_and(|set| set.arm(slot)) {
+            return None;
+        }
+        let number = inner.watches.number();
+        inner.watches.insert((id, slot), number, None);
+        Some(number)
+    }
+
+    /// Remembers where that watch is, unless it has fired or the session is gone: then nobody needs it.
+    pub(super) fn watched(
+        &self,
+        id: SessionId,
+        slot: Slot,
+        number: WatchNumber,
+        partition: &Arc<Partition>,
+        token: Token,
+    ) {
+        let mut inner = self.lock();
+        if let Some(watch) = inner.watches.get_mut((id, slot), number) {
+            *watch = Some((Arc::downgrade(partition), token));
+            return;
+        }
+        drop(inner);
+        partition.forget(token);
+    }
+
+    /// Who is to be woken by that watch.
+    pub(super) fn waker(&self, id: SessionId, number: WatchNumber) -> Arc<dyn Woken> {
+        Arc::new(SessionWaker { hub: self.me.clone(), id, number })
+    }
+
+    fn wake(&self, id: SessionId, slot: Slot, number: WatchNumber) {
+        let mut inner = self.lock();
+        if !inner.watches.fired((id, slot), number) {
+            return; // the place is another's by now, and has a watch of its own if it needs one
+        }
         inner.sessions.wake(id, slot);
-        inner.watches.remove(&(id, slot));
         let waiting = inner.waiting.get(&id).and_then(Weak::upgrade);
         drop(inner);
         if let Some(pending) = waiting {
@@ -116,20 +147,21 @@ impl FetchHub {
 }
 
 impl Inner {
-    fn release(&mut self, released: &Released) -> Option<(Weak<Partition>, Token)> {
-        self.watches.remove(&(released.session, released.slot))
+    fn release(&mut self, released: &Released) -> Option<Watch> {
+        self.watches.take((released.session, released.slot)).flatten()
     }
 }
 
 struct SessionWaker {
     hub: Weak<FetchHub>,
     id: SessionId,
+    number: WatchNumber,
 }
 
 impl Woken for SessionWaker {
     fn wake(&self, index: usize) {
         if let Some(hub) = self.hub.upgrade() {
-            hub.wake(self.id, slot_of(index));
+            hub.wake(self.id, slot_of(index), self.number);
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::log::ReadPlan;
 use crate::node::Node;
 use crate::partition::{Fetched, Partition, Waiter, Woken};
 use crate::timers::Timed;
+use crate::watches::WatchNumber;
 use highwater_core::fetch::{Answer, Budget, FetchPartition, FetchSet, FetchWait, SessionId, Slot, TopicKey};
 use highwater_core::ids::{BrokerId, Offset, Token};
 use highwater_core::quota::QuotaKind;
@@ -78,6 +79,8 @@ struct ToWatch {
     slot: Slot,
     partition: Arc<Partition>,
     beyond: Offset,
+    /// The session that it is set for, and its number there.
+    in_session: Option<(SessionId, WatchNumber)>,
 }
 
 impl Pending {
@@ -139,7 +142,7 @@ impl Pending {
                 self.node.fetches().wait(id, self.me.clone());
             }
         }
-        self.watch(session, watches);
+        self.watch(watches);
         is_due
     }
 
@@ -198,7 +201,7 @@ impl Pending {
         let fetched = partition.fetch(from, limit.bytes_max, limit.at_least_one_batch)?;
         budget.spend(fetched.plan.bytes);
         let beyond = fetched.bounds.end.max(wanted.fetch_offset);
-        watches.push(ToWatch { slot, partition, beyond });
+        watches.push(ToWatch { slot, partition, beyond, in_session: None });
         Ok(fetched)
     }
 
@@ -222,30 +225,50 @@ impl Pending {
 
     /// Those of `watches` that are not armed already, by an earlier fetch of the session.
     fn to_arm(&self, inner: &mut Inner, watches: Vec<ToWatch>) -> Vec<ToWatch> {
-        let armed = self.with_set(&mut inner.home, |set| {
-            watches.into_iter().filter(|watch| set.arm(watch.slot)).collect()
-        });
-        armed.unwrap_or_default()
+        let arm = |mut watch: ToWatch| {
+            let is_armed = match &mut inner.home {
+                Home::Own(set) => set.arm(watch.slot),
+                Home::Session { id, epoch, .. } => {
+                    let number = self.node.fetches().arm(*id, *epoch, watch.slot);
+                    watch.in_session = number.map(|number| (*id, number));
+                    number.is_some()
+                }
+            };
+            is_armed.then_some(watch)
+        };
+        watches.into_iter().filter_map(arm).collect()
     }
 
     /// Sets watches. No lock is held: a watch may fire at once.
-    fn watch(&self, session: Option<SessionId>, watches: Vec<ToWatch>) {
-        let waker: Arc<dyn Woken> = match session {
-            Some(id) => self.node.fetches().waker(id),
-            None => Arc::new(OwnWaker(self.me.clone())),
-        };
-        for ToWatch { slot, partition, beyond } in watches {
+    fn watch(&self, watches: Vec<ToWatch>) {
+        let fetches = self.node.fetches();
+        for ToWatch { slot, partition, beyond, in_session } in watches {
+            let waker: Arc<dyn Woken> = match in_session {
+                Some((id, number)) => fetches.waker(id, number),
+                None => Arc::new(OwnWaker(self.me.clone())),
+            };
             let waiter = Waiter::Fetch(waker.clone(), index_of(slot));
             // A partition that has just gone offline answers the next read with its error.
             let Ok(token) = partition.watch(beyond, self.isolation, waiter) else {
                 waker.wake(index_of(slot));
                 continue;
             };
-            match session {
-                Some(id) => self.node.fetches().watched(id, slot, &partition, token),
-                None => self.lock().watches.push((partition, token)),
+            match in_session {
+                Some((id, number)) => fetches.watched(id, slot, number, &partition, token),
+                None => self.watched(partition, token),
             }
         }
+    }
+
+    /// Remembers where a watch is, unless an earlier one has brought what was waited for: then nobody needs it.
+    fn watched(&self, partition: Arc<Partition>, token: Token) {
+        let mut inner = self.lock();
+        if inner.responder.is_some() {
+            inner.watches.push((partition, token));
+            return;
+        }
+        drop(inner);
+        partition.forget(token);
     }
 
     pub(super) fn arm_deadline(&self) {
