@@ -147,6 +147,7 @@ pub struct ScenarioError(String);
 
 impl ScenarioError {
     /// A guard is to be removed by a build that has no switches.
+    #[cfg(not(sim))]
     pub(crate) fn no_switches(guard: &str) -> Self {
         Self(format!(
             "this build of highwater-sim cannot remove the guard {guard}; build it with \

@@ -1,6 +1,7 @@
 //! The oracles over three replicas notice: with a guard of replication off, a run breaks the promise that it keeps.
 #![cfg(madsim)]
 
+#[allow(dead_code, reason = "what is left over here core's own tests use")]
 #[path = "../../core/tests/replication/world.rs"]
 mod world;
 

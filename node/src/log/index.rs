@@ -184,6 +184,7 @@ pub(crate) enum FoundIndex {
     /// The index of another partition or segment.
     Foreign(TopicPartition),
     /// The segment's index.
+    #[cfg_attr(madsim, expect(dead_code, reason = "the command line is no part of a simulated node"))]
     Own(IndexFile),
 }
 
@@ -208,6 +209,7 @@ impl IndexFile {
 
     /// Takes the segment's next batch, or its end. If a span ends there: where it began, and whether its batches are
     /// those that were appended.
+    #[cfg_attr(madsim, expect(dead_code, reason = "the command line is no part of a simulated node"))]
     pub(crate) fn observe(&mut self, position: u64, header: Option<&BatchHeader>) -> Option<(u64, bool)> {
         let check = self.check.as_mut()?;
         let ended = (!check.covers(position)).then(|| (check.from(), check.holds()));

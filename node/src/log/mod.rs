@@ -40,6 +40,8 @@ pub use data_dir::{DataDir, DataDirConfig, DataDirError, FORMAT_VERSION, FoundLo
 pub use error::{Corruption, LogError};
 pub use file::{FileRegion, OpenFiles, SegmentFile};
 pub use flush::{FlushJob, FlushNote, FlushScope, StartNote, SyncTarget};
+// The command line is no part of a simulated node.
+#[cfg(not(madsim))]
 pub(crate) use index::{FoundIndex, IndexFile};
 
 pub use identity::{

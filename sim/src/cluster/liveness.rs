@@ -25,7 +25,7 @@ const STABLE: &str = "Stable";
 impl Cluster {
     /// L1, L2: there is one active controller, found in few elections, and every partition has a leader and all its
     /// replicas in sync.
-    pub async fn await_health(&mut self) {
+    pub(crate) async fn await_health(&mut self) {
         let epoch_before = self.truth.quorum_epoch();
         let mut missing = String::new();
         for _ in 0..STEPS_MAX {
@@ -57,7 +57,7 @@ impl Cluster {
     }
 
     /// L5, L6, L7: with nobody writing any more, replicas and metadata become equal, and nothing is being moved.
-    pub async fn await_equality(&mut self) {
+    pub(crate) async fn await_equality(&mut self) {
         let mut unequal = String::new();
         for _ in 0..STEPS_MAX {
             tokio::time::sleep(std::time::Duration::from_millis(STEP_MS)).await;
@@ -71,7 +71,7 @@ impl Cluster {
     }
 
     /// O43: waiting lists and timers are empty again once all clients are gone.
-    pub async fn await_quiet(&mut self) {
+    pub(crate) async fn await_quiet(&mut self) {
         let mut waiting = String::new();
         for _ in 0..STEPS_MAX {
             let running = self.machines.iter().filter_map(Machine::node);
@@ -157,7 +157,7 @@ fn ailing(image: &MetadataImage) -> Option<String> {
 }
 
 /// L4, O23: a group whose members come and go is stable again and again, with every partition assigned exactly once.
-pub async fn await_stable_group(mut client: Client, group: &str, partitions: i32) {
+pub(crate) async fn await_stable_group(mut client: Client, group: &str, partitions: i32) {
     let request = DescribeGroupsRequest { groups: vec![group.to_owned()], ..Default::default() };
     let mut last = "nobody answers".to_owned();
     for _ in 0..STEPS_MAX {
@@ -180,7 +180,7 @@ pub async fn await_stable_group(mut client: Client, group: &str, partitions: i32
 }
 
 /// O18, L9: a fresh reader finds every acknowledged record, and nothing that nobody sent.
-pub async fn read_everything(mut client: Client, topics: Vec<TopicInfo>) {
+pub(crate) async fn read_everything(mut client: Client, topics: Vec<TopicInfo>) {
     for topic in topics {
         for partition in 0..topic.partitions {
             let Some((start, found)) = read_partition(&mut client, &topic, partition).await else {

@@ -72,7 +72,7 @@ enum Undo {
 
 /// The faults of a run.
 #[derive(Debug)]
-pub struct Trouble {
+pub(crate) struct Trouble {
     rng: Rng,
     kinds: Vec<Kind>,
     /// What a scenario says, in the order of its times; then nothing is drawn.
@@ -86,26 +86,26 @@ pub struct Trouble {
 
 impl Trouble {
     /// Faults as a profile draws them.
-    pub fn new(mut rng: Rng, profile: Profile) -> Self {
+    pub(crate) fn new(mut rng: Rng, profile: Profile) -> Self {
         let kinds = kinds(profile, &mut rng);
         Self { rng, kinds, planned: VecDeque::new(), lies_in_wait: false, now_ms: 0, ongoing: Vec::new() }
     }
 
     /// Nobody loses a disk: voters are taken away already.
-    pub fn spare_disks(&mut self) {
+    pub(crate) fn spare_disks(&mut self) {
         self.kinds.retain(|kind| *kind != Kind::EmptyDisk);
     }
 
     /// The faults that a scenario lists, and no others. With `lies_in_wait` a power cut comes when metadata counts
     /// as committed that the node has not flushed, if that is soon.
-    pub fn planned(rng: Rng, faults: &[PlannedFault], lies_in_wait: bool) -> Self {
+    pub(crate) fn planned(rng: Rng, faults: &[PlannedFault], lies_in_wait: bool) -> Self {
         let mut planned = faults.to_vec();
         planned.sort_by_key(|planned| planned.at_ms);
         Self { rng, kinds: Vec::new(), planned: planned.into(), lies_in_wait, now_ms: 0, ongoing: Vec::new() }
     }
 
     /// Makes trouble for so long, of simulated time.
-    pub async fn make(&mut self, cluster: &mut Cluster, ms: u64) {
+    pub(crate) async fn make(&mut self, cluster: &mut Cluster, ms: u64) {
         let mut next_at = self.rng.within(200, 1500);
         while self.now_ms < ms && !cluster.world.is_stopping() {
             cluster.pass(10).await;

@@ -21,7 +21,7 @@ const COMPACTED: &str = "__consumer_offsets";
 
 /// The ledger of a run.
 #[derive(Debug, Default)]
-pub struct Truth {
+pub(crate) struct Truth {
     /// The largest high watermark that any leader ever had.
     committed: BTreeMap<PartitionKey, i64>,
     /// Who led in each epoch.
@@ -53,7 +53,7 @@ fn sound(machines: &[Machine]) -> impl Iterator<Item = (&Machine, &Arc<Node>)> {
 }
 
 /// The newest metadata that any node has applied.
-pub fn newest_image(machines: &[Machine]) -> Option<Arc<MetadataImage>> {
+pub(crate) fn newest_image(machines: &[Machine]) -> Option<Arc<MetadataImage>> {
     sound(machines).map(|(_, node)| node.image()).max_by_key(|image| image.offset())
 }
 
@@ -67,7 +67,7 @@ fn is_active(machine: &Machine, image: &MetadataImage) -> bool {
 impl Truth {
     /// Looks at all replicas side by side, without their records (O5, O7 to O10, O12 to O14, O25, O37 to O39). Cheap enough for
     /// every few milliseconds of a run.
-    pub fn look(&mut self, world: &World, machines: &[Machine], min_isr: usize) {
+    pub(crate) fn look(&mut self, world: &World, machines: &[Machine], min_isr: usize) {
         let seen = see(world, machines);
         for (key, Seen { topic, views, is_expendable }) in &seen {
             for view in views {
@@ -120,7 +120,7 @@ impl Truth {
     }
 
     /// The newest epoch in which anybody led the quorum.
-    pub fn quorum_epoch(&self) -> i32 {
+    pub(crate) fn quorum_epoch(&self) -> i32 {
         self.quorum.newest_epoch()
     }
 
@@ -177,7 +177,7 @@ impl Truth {
 
     /// Compares the records of all replicas, and holds the leaders against what clients were told (O1, O2, O3, O4, O6,
     /// O11, O13, O15, O17, O24, O39).
-    pub fn compare(&mut self, world: &World, machines: &[Machine]) {
+    pub(crate) fn compare(&mut self, world: &World, machines: &[Machine]) {
         let mut dumps: BTreeMap<PartitionKey, Vec<(ReplicaView, LogDump)>> = BTreeMap::new();
         let mut metadata_logs: Vec<(ReplicaView, LogDump)> = Vec::new();
         for (machine, node) in sound(machines) {
@@ -264,7 +264,7 @@ fn see(world: &World, machines: &[Machine]) -> BTreeMap<PartitionKey, Seen> {
 }
 
 /// The controller's word about a partition.
-pub fn state_of(image: &MetadataImage, key: PartitionKey) -> Option<&PartitionState> {
+pub(crate) fn state_of(image: &MetadataImage, key: PartitionKey) -> Option<&PartitionState> {
     image.partition(TopicPartition { topic_id: TopicId(key.0.0), partition: PartitionIndex(key.1) })
 }
 
@@ -296,7 +296,7 @@ fn look_at_acks(world: &World, machines: &[Machine], seen: &BTreeMap<PartitionKe
 }
 
 /// Whether a node is in sync in every partition of which it holds a replica.
-pub fn is_in_sync_everywhere(machine: &Machine, image: &MetadataImage) -> bool {
+pub(crate) fn is_in_sync_everywhere(machine: &Machine, image: &MetadataImage) -> bool {
     let id = BrokerId(machine.id());
     let mut states = image.topics().flat_map(|topic| topic.partitions.iter().map(|(_, state)| state));
     is_active(machine, image) && states.all(|state| !state.replicas.contains(&id) || state.isr.contains(&id))
