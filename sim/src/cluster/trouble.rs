@@ -136,11 +136,9 @@ impl Trouble {
             self.ongoing.extract_if(.., |(at, _)| *at <= now).map(|(_, undo)| undo).collect();
         for undo in due {
             match undo {
-                // Nothing starts on a disk that fails: whoever looks after the node sees to that first.
-                Undo::Start(at) if cluster.machines[at].disk().is_failing() => {
-                    self.ongoing.push((now + 50, Undo::Start(at)));
+                Undo::Start(at) => {
+                    self.start(cluster, at).await;
                 }
-                Undo::Start(at) => cluster.start(at).await,
                 Undo::GoOn(at) => cluster.machine(at).go_on(),
                 Undo::Mend(cuts) => cuts.into_iter().for_each(|(from, to)| cluster.world.net.mend(from, to)),
                 Undo::GoodDisk(at) => cluster.machine(at).inject(DiskFaults::default()),
@@ -234,6 +232,18 @@ impl Trouble {
         self.ongoing.push((at, undo));
     }
 
+    /// Starts a node; whether it may start now. Nothing starts on a disk that fails, as a broker does not whose log
+    /// directory cannot be written: whoever looks after it sees to the disk first, and to the node a moment later.
+    async fn start(&mut self, cluster: &mut Cluster, at: usize) -> bool {
+        let is_sound = !cluster.machines[at].disk().is_failing();
+        if is_sound {
+            cluster.start(at).await;
+        } else {
+            self.ongoing.push((self.now_ms + 50, Undo::Start(at)));
+        }
+        is_sound
+    }
+
     fn start_later(&mut self, at: usize) {
         self.later(0, 4000, Undo::Start(at));
     }
@@ -304,7 +314,7 @@ impl Trouble {
         self.start_later(at);
     }
 
-    /// One node after the other stops in order and starts again.
+    /// One node after the other stops in order and starts again, as long as they do.
     async fn roll(&mut self, cluster: &mut Cluster) {
         for at in cluster.awake() {
             if cluster.machines[at].node().is_none() || cluster.world.is_stopping() {
@@ -313,7 +323,9 @@ impl Trouble {
             cluster.machine(at).stop().await;
             cluster.end(at, End::Kill);
             cluster.pass(self.rng.within(10, 300)).await;
-            cluster.start(at).await;
+            if !self.start(cluster, at).await {
+                return; // nobody stops the next one before this one is back
+            }
             cluster.pass(self.rng.within(10, 1500)).await;
         }
     }
