@@ -1,7 +1,7 @@
 //! What must work again once the faults end: every partition led and in sync, a fresh reader finds everything, replicas
 //! and metadata become equal.
 
-use super::Cluster;
+use super::{Cluster, truth};
 use crate::check::{coordinator, liveness as check};
 use crate::client::{Client, To, TopicInfo, World};
 use crate::history::PartitionKey;
@@ -35,7 +35,10 @@ impl Cluster {
             }
             missing = match self.newest_image() {
                 None => "no node has metadata".to_owned(),
-                Some(image) => self.controllers_ail().or_else(|| ailing(&image)).unwrap_or_default(),
+                Some(image) => {
+                    let ailing = self.controllers_ail().or_else(|| self.unheard_of(&image));
+                    ailing.or_else(|| ailing_partition(&image)).unwrap_or_default()
+                }
             };
             if missing.is_empty() {
                 self.world.note("the cluster is whole");
@@ -54,6 +57,13 @@ impl Cluster {
         let active = nodes.iter().filter(|node| node.controller().is_active()).count();
         let known: Vec<_> = nodes.iter().map(|node| node.controller().active_controller()).collect();
         check::one_active_controller(active, &known).err()
+    }
+
+    /// The node whose present process the metadata do not know as active, if there is one. Until they do they tell of its
+    /// last life: a partition may count as whole whose replicas are found to lack something when they register.
+    fn unheard_of(&self, image: &MetadataImage) -> Option<String> {
+        let node = self.machines.iter().find(|machine| !truth::is_active(machine, image))?;
+        Some(format!("node {} has not registered", node.id()))
     }
 
     /// L5, L6, L7: with nobody writing any more, replicas and metadata become equal, and nothing is being moved.
@@ -145,7 +155,7 @@ fn who_waits(node: &Node) -> Option<String> {
 }
 
 /// What a partition lacks, if one does.
-fn ailing(image: &MetadataImage) -> Option<String> {
+fn ailing_partition(image: &MetadataImage) -> Option<String> {
     for topic in image.topics() {
         for (partition, state) in topic.partitions.iter() {
             if state.leader.is_none() || state.isr.len() < state.replicas.len() {
