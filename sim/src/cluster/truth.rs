@@ -58,7 +58,7 @@ pub(crate) fn newest_image(machines: &[Machine]) -> Option<Arc<MetadataImage>> {
 }
 
 /// Whether the broker's registration is that of the process that runs, and it may lead.
-pub fn is_active(machine: &Machine, image: &MetadataImage) -> bool {
+pub(crate) fn is_active(machine: &Machine, image: &MetadataImage) -> bool {
     image.broker(BrokerId(machine.id())).is_some_and(|registration| {
         registration.incarnation == machine.incarnation() && registration.state == BrokerState::Active
     })
