@@ -69,7 +69,7 @@ impl QuorumLedger {
                 return Err(format!("{leader} and {key} lead the quorum in epoch {epoch}"));
             }
             // One that was deposed may not know it, and stays behind those after it.
-            let committed = self.committed.range(..=epoch).map(|(_, known)| *known).max().unwrap_or(0);
+            let committed = self.committed_by(epoch);
             let end = view.end;
             if end < committed {
                 return Err(format!("{key} leads and ends at {end}, but {committed} was committed"));
@@ -91,6 +91,27 @@ impl QuorumLedger {
         }
         *newest = view.vote.0;
         Ok(())
+    }
+
+    /// Everything before it was seen to be committed by the end of `epoch`: a leader of then has it.
+    fn committed_by(&self, epoch: i32) -> i64 {
+        self.committed.range(..=epoch).map(|(_, known)| *known).max().unwrap_or(0)
+    }
+
+    /// O39: a leader has at most one change of voters that is not committed. `changes` are those behind its own high
+    /// watermark, but one that was started again and elected knows nothing as committed before the first record of its
+    /// epoch is: what anybody knew before it counts, too.
+    pub fn one_change_of_voters(&self, leader: BrokerId, epoch: i32, changes: &[i64]) -> Result<(), String> {
+        let committed = self.committed_by(epoch);
+        let open: Vec<_> = changes.iter().filter(|at| **at >= committed).collect();
+        if open.len() <= 1 {
+            return Ok(());
+        }
+        Err(format!(
+            "node {leader} leads in epoch {epoch} with {} uncommitted changes of voters, at {open:?}; everything before \
+             {committed} was committed",
+            open.len()
+        ))
     }
 
     /// The newest epoch that anybody led in.
@@ -126,23 +147,17 @@ pub fn majority_holds(view: &QuorumView, views: &[QuorumView]) -> Result<(), Str
     ))
 }
 
-/// O39: a leader has at most one change of voters that is not committed.
-pub fn one_change_of_voters(node: &Node) -> Result<(), String> {
-    let looked = node.controller().inspect(|quorum, log| {
+/// Where the changes of voters stand that a leader does not know to be committed, and the epoch it is in; none if it does
+/// not lead.
+pub fn open_changes(node: &Node) -> Option<Result<(i32, Vec<i64>), String>> {
+    node.controller().inspect(|quorum, log| {
         let is_leader = matches!(quorum.role(), Role::Leader(_));
-        if is_leader { changes_of_voters(log, quorum.high_watermark()) } else { Ok(0) }
-    });
-    match looked {
-        Some(Ok(0 | 1)) | None => Ok(()),
-        Some(Ok(count)) => {
-            Err(format!("node {} leads with {count} uncommitted changes of voters", node.id()))
-        }
-        Some(Err(what)) => Err(what),
-    }
+        is_leader.then(|| Ok((quorum.epoch().0, changes_of_voters(log, quorum.high_watermark())?)))
+    })?
 }
 
-fn changes_of_voters(log: &Log, from: Offset) -> Result<usize, String> {
-    let mut count = 0;
+fn changes_of_voters(log: &Log, from: Offset) -> Result<Vec<i64>, String> {
+    let mut changes = Vec::new();
     for located in log.batches_from(from) {
         let header = located.map_err(|error| error.to_string())?.header;
         if header.base_offset < from || !header.attributes.is_control() {
@@ -152,9 +167,10 @@ fn changes_of_voters(log: &Log, from: Offset) -> Result<usize, String> {
             continue;
         };
         let records = control_records(&bytes.into()).map_err(|error| error.to_string())?;
-        count += records.iter().filter(|(_, record)| matches!(record, ControlRecord::Voters(_))).count();
+        let of_voters = records.iter().filter(|(_, record)| matches!(record, ControlRecord::Voters(_)));
+        changes.extend(of_voters.map(|(offset, _)| offset.0));
     }
-    Ok(count)
+    Ok(changes)
 }
 
 #[cfg(test)]
@@ -217,5 +233,24 @@ mod tests {
         assert!(ledger.learn(&leads(3, 5, 12)).is_ok());
         assert!(ledger.learn(&leads(1, 4, 10)).is_ok(), "deposed, and does not know it");
         assert!(ledger.learn(&leads(2, 6, 11)).is_err());
+    }
+
+    #[test]
+    fn two_open_changes_of_voters_are_noticed_and_old_ones_are_not() {
+        let mut ledger = QuorumLedger::default();
+        assert!(
+            ledger.one_change_of_voters(BrokerId(3), 6, &[7, 9]).is_err(),
+            "nobody knows either as committed"
+        );
+        assert!(ledger.learn(&QuorumView { epoch: 5, ..view(1, 8, 12) }).is_ok());
+        assert!(ledger.learn(&QuorumView { epoch: 7, ..view(1, 14, 14) }).is_ok());
+        // Started again and just elected, it counts from the beginning of its log.
+        assert!(ledger.one_change_of_voters(BrokerId(3), 6, &[2, 4, 7]).is_ok(), "all were committed before");
+        assert!(ledger.one_change_of_voters(BrokerId(3), 6, &[2, 7, 8]).is_ok(), "the last one may be open");
+        assert!(ledger.one_change_of_voters(BrokerId(3), 6, &[2, 8, 11]).is_err());
+        assert!(
+            ledger.one_change_of_voters(BrokerId(3), 4, &[2, 7]).is_err(),
+            "deposed: later epochs committed others"
+        );
     }
 }

@@ -182,7 +182,7 @@ impl Truth {
         let mut metadata_logs: Vec<(ReplicaView, LogDump)> = Vec::new();
         for (machine, node) in sound(machines) {
             machine::check_node(world, node);
-            world.history().judge("O39", quorum::one_change_of_voters(node));
+            self.compare_changes_of_voters(world, node);
             match node.controller().inspect(|quorum, log| (quorum.high_watermark(), LogDump::of_log(log))) {
                 Some((committed, Ok(dump))) => {
                     metadata_logs.push((ReplicaView::of_log(machine.id(), committed.0, &dump), dump));
@@ -216,6 +216,13 @@ impl Truth {
                 world.history().judge("O39", verdict);
             }
         }
+    }
+
+    fn compare_changes_of_voters(&self, world: &World, node: &Node) {
+        let Some(looked) = quorum::open_changes(node) else { return };
+        let verdict =
+            looked.and_then(|(epoch, changes)| self.quorum.one_change_of_voters(node.id(), epoch, &changes));
+        world.history().judge("O39", verdict);
     }
 
     fn compare_replicas(&self, world: &World, key: PartitionKey, replicas: &[(ReplicaView, LogDump)]) {
