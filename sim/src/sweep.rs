@@ -14,9 +14,6 @@ use std::time::Duration;
 /// How many failures are shown with the end of their traces.
 const SHOWN_MAX: usize = 20;
 
-/// The clock ticks in a second of `/proc/self/stat`, on every Linux.
-const TICKS: u64 = 100;
-
 /// What is swept.
 #[derive(Clone, Debug)]
 pub struct Sweep {
@@ -67,6 +64,7 @@ impl Sweep {
     /// Runs all of them, one after the other. Says of each what it came to: the same seed has the same hash in every
     /// process (O42).
     pub fn run(&self, run: impl Fn(u64) -> Outcome) -> Summary {
+        let cpu_time = || highwater::os::cpu_time().unwrap_or_default();
         let begun = cpu_time();
         let mut summary = Summary::default();
         for seed in self.seeds.clone() {
@@ -81,14 +79,6 @@ fn removed() -> Vec<Guard> {
     let Ok(name) = std::env::var("HIGHWATER_OFF") else { return Vec::new() };
     let guard = Guard::ALL.iter().find(|guard| guard.name() == name);
     vec![*guard.unwrap_or_else(|| panic!("{name} is no guard of core/src/guard.rs"))]
-}
-
-/// The CPU time of this process so far.
-fn cpu_time() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let behind_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks = behind_name.split_whitespace().skip(11).take(2).filter_map(|text| text.parse::<u64>().ok());
-    Duration::from_millis(ticks.sum::<u64>() * 1000 / TICKS)
 }
 
 impl Summary {
