@@ -1,8 +1,7 @@
 //! The start of a quorum cell on what is on its disk.
 
 use super::*;
-use crate::disk::RealDisk;
-use crate::log::{DataDirConfig, LogConfig, LogContext, OpenFiles};
+use crate::log::LogConfig;
 use highwater_core::batch::{Builder, Codec, stamp};
 use highwater_core::ids::{PartitionIndex, TopicId, TopicPartition};
 use highwater_core::metadata::{METADATA_TOPIC, Record};
@@ -12,17 +11,7 @@ use std::path::Path;
 const NOW: Now = Now { mono: Instant::from_nanos(1), wall: Timestamp(1_000) };
 
 fn data_dir(path: &Path) -> DataDir {
-    let context = LogContext { disk: Arc::new(RealDisk), files: OpenFiles::new(8) };
-    let config = DataDirConfig {
-        path: path.to_owned(),
-        node_id: BrokerId(1),
-        cluster_id: None,
-        cluster_id_if_new: Some("the-cluster".to_owned()),
-        directory_id_if_new: DirectoryId([7; 16]),
-        initial_controllers_if_new: None,
-        available_bytes_min: 0,
-    };
-    DataDir::open(context, &config).expect("a directory of our own")
+    DataDir::of_a_test(path)
 }
 
 fn setup(data_dir: &DataDir) -> ControllerSetup<'_> {

@@ -156,6 +156,24 @@ pub struct DataDir {
     _lock: Box<dyn DirLock>,
 }
 
+#[cfg(test)]
+impl DataDir {
+    /// The directory of a node that is alone, on the real disk.
+    pub(crate) fn of_a_test(path: &Path) -> Self {
+        let context = LogContext { disk: Arc::new(crate::disk::RealDisk), files: super::OpenFiles::new(8) };
+        let config = DataDirConfig {
+            path: path.to_owned(),
+            node_id: BrokerId(1),
+            cluster_id: None,
+            cluster_id_if_new: Some("the-cluster".to_owned()),
+            directory_id_if_new: DirectoryId([7; 16]),
+            initial_controllers_if_new: None,
+            available_bytes_min: 0,
+        };
+        Self::open(context, &config).expect("a directory of our own")
+    }
+}
+
 impl DataDir {
     /// Opens or makes the directory. From here on until [`DataDir::close`] it counts as not closed in order.
     pub fn open(context: LogContext, config: &DataDirConfig) -> Result<Self, DataDirError> {

@@ -245,27 +245,17 @@ fn fits(snapshot: &Snapshot, log: &Log) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::{RealDisk, Submitted};
-    use crate::log::{DataDirConfig, LogConfig, LogContext, OpenFiles};
+    use crate::disk::Submitted;
+    use crate::log::LogConfig;
     use highwater_core::batch::{Builder, Codec, stamp};
-    use highwater_core::ids::{DirectoryId, LeaderEpoch, PartitionIndex, TopicId};
+    use highwater_core::ids::{LeaderEpoch, PartitionIndex, TopicId};
     use highwater_core::time::Timestamp;
 
     const NOW: Timestamp = Timestamp(1_000);
 
     /// Three records, the first of leader epoch 1 and the others of 2.
     fn log(path: &std::path::Path) -> Log {
-        let context = LogContext { disk: Arc::new(RealDisk), files: OpenFiles::new(8) };
-        let config = DataDirConfig {
-            path: path.to_owned(),
-            node_id: BrokerId(1),
-            cluster_id: None,
-            cluster_id_if_new: Some("the-cluster".to_owned()),
-            directory_id_if_new: DirectoryId([7; 16]),
-            initial_controllers_if_new: None,
-            available_bytes_min: 0,
-        };
-        let dir = DataDir::open(context, &config).expect("a directory of our own");
+        let dir = DataDir::of_a_test(path);
         let id = TopicPartition { topic_id: TopicId([1; 16]), partition: PartitionIndex(0) };
         let (mut log, _) = dir.open_log("t", id, LogConfig::default(), NOW).expect("a new log");
         for (offset, epoch) in [(0, 1), (1, 2), (2, 2)] {
