@@ -89,6 +89,12 @@ guards! {
     HighWatermarkMaximalIsr,
     /// A follower joins the ISR only once it has reached the start of the leader's epoch (PR-04).
     IsrGrowthEpochStart,
+    /// A follower joins the ISR only once its log starts where the records lie that a request has deleted, and was
+    /// answered for (O13, KIP-107).
+    IsrGrowthLogStart,
+    /// A deletion is answered only while enough replicas are in sync: with fewer, one outside of the ISR may be elected
+    /// that has not followed it (O13, KIP-966).
+    DeletionMinIsr,
     /// An answer to an ISR proposal is of the leadership that proposed.
     IsrAnswerLeaderEpoch,
     /// An answer to an ISR proposal settles no newer one (PR-14).

@@ -107,6 +107,13 @@ fn metadata_acknowledged_before_the_flush_are_noticed() {
     found_by("QuorumFetchFlushed", &base, &["O39", "O40", "O5"], 0..500);
 }
 
+/// KIP-107, KIP-966: a deletion does not wait for whoever is out of the ISR, and with too few inside of it he may be elected.
+#[test]
+fn a_leader_that_brings_deleted_records_back_is_noticed() {
+    let base = ClusterPlan { profile: Profile::Zombie, ..ClusterPlan::default() };
+    found_by("DeletionMinIsr", &base, &["O13"], 20..80);
+}
+
 /// OF-01 (KIP-447).
 #[test]
 fn a_commit_of_an_old_generation_is_noticed() {

@@ -203,8 +203,8 @@ impl Isr {
     ///
     /// A follower joins once it has reached the high watermark *and* the start of this epoch: until then it is not
     /// proven to hold all that an earlier leader committed (PR-04). That the high watermark itself is known is no
-    /// condition: below `min.insync.replicas` it would never be. A follower leaves once it has lagged for
-    /// `replica.lag.time.max.ms`.
+    /// condition: below `min.insync.replicas` it would never be. Nor does it bring back what was deleted. A follower
+    /// leaves once it has lagged for `replica.lag.time.max.ms`.
     pub(super) fn propose(
         &mut self,
         now: Instant,
@@ -263,7 +263,8 @@ impl Isr {
         let outside = self.followers.iter().filter(move |(broker, _)| is_outside(broker));
         outside.filter_map(|(broker, progress)| {
             (progress.end >= leader.high_watermark
-                && guard!(IsrGrowthEpochStart, progress.end >= leader.epoch_start))
+                && guard!(IsrGrowthEpochStart, progress.end >= leader.epoch_start)
+                && guard!(IsrGrowthLogStart, progress.log_start >= leader.deleted_before))
             .then_some((*broker, progress))
         })
     }
@@ -396,6 +397,8 @@ pub(super) struct LeaderEnds {
     pub(super) end: Offset,
     pub(super) high_watermark: Offset,
     pub(super) epoch_start: Offset,
+    /// No record before it is ever to be seen again.
+    pub(super) deleted_before: Offset,
 }
 
 /// Whether a follower's fetch is of the epoch that the leader is in.
@@ -417,7 +420,12 @@ mod tests {
             isr: vec![BrokerId(1)],
         };
         let mut isr = Isr::new(BrokerId(1), leadership, now);
-        let ends = LeaderEnds { end: Offset(5), high_watermark: Offset(5), epoch_start: Offset(0) };
+        let ends = LeaderEnds {
+            end: Offset(5),
+            high_watermark: Offset(5),
+            epoch_start: Offset(0),
+            deleted_before: Offset(0),
+        };
         let fetched = Fetched { broker_epoch: BrokerEpoch(7), end: Offset(5), log_start: Offset(0) };
         let lag_max = Duration::from_secs(10);
         isr.inactive = vec![BrokerId(2)];

@@ -42,8 +42,11 @@ pub struct LeaderState {
     in_flight: VecDeque<InFlight>,
     /// acks=all, by the offset that the high watermark must reach.
     uncommitted: BTreeMap<(Offset, Token), Produced>,
-    /// Deletions, by the log start that every replica must reach.
+    /// Deletions, by the log start that every replica in sync must reach.
     deletions: BTreeMap<(Offset, Token), ()>,
+    /// Everything before it was deleted by requests that were answered, here or, as far as a log start tells, by the
+    /// leaders before.
+    deleted_before: Offset,
 }
 
 impl LeaderState {
@@ -53,6 +56,7 @@ impl LeaderState {
         broker: BrokerId,
         epoch_start: Offset,
         high_watermark: Offset,
+        log_start: Offset,
     ) -> Self {
         let known = guard!(HighWatermarkKnown, high_watermark >= epoch_start);
         Self {
@@ -64,6 +68,7 @@ impl LeaderState {
             in_flight: VecDeque::new(),
             uncommitted: BTreeMap::new(),
             deletions: BTreeMap::new(),
+            deleted_before: log_start,
         }
     }
 
@@ -124,10 +129,15 @@ impl LeaderState {
         settings: &Settings,
         out: &mut Outbox<Effect>,
     ) {
-        let ends = LeaderEnds { end, high_watermark, epoch_start: self.epoch_start };
+        let ends = self.ends(end, high_watermark);
         if let Some(ToPropose { partition_epoch, isr }) = self.isr.propose(now, &ends, settings.lag_max) {
             out.push(Effect::ProposeIsr { leader_epoch: self.leader_epoch, partition_epoch, isr });
         }
+    }
+
+    const fn ends(&self, end: Offset, high_watermark: Offset) -> LeaderEnds {
+        let Self { epoch_start, deleted_before, .. } = *self;
+        LeaderEnds { end, high_watermark, epoch_start, deleted_before }
     }
 
     /// When [`Self::propose_isr`] has something to do, if nothing is heard until then.
@@ -137,7 +147,7 @@ impl LeaderState {
         high_watermark: Offset,
         settings: &Settings,
     ) -> Option<Instant> {
-        let ends = LeaderEnds { end, high_watermark, epoch_start: self.epoch_start };
+        let ends = self.ends(end, high_watermark);
         self.isr.next_timeout(&ends, settings.lag_max)
     }
 
@@ -212,12 +222,20 @@ impl LeaderState {
         self.deletions.insert((before, token), ());
     }
 
-    /// Answers the deletions that every replica has carried out, with the smallest log start of them all.
-    pub(super) fn answer_deletions(&mut self, log_start: Offset, out: &mut Outbox<Effect>) {
-        if self.deletions.is_empty() {
+    /// Answers the deletions that every replica in sync has carried out, with the smallest log start of them all.
+    ///
+    /// A replica outside of the ISR is not waited for: it may be dead. It follows before it is let in again, and while
+    /// enough are in sync nobody outside is elected.
+    pub(super) fn answer_deletions(
+        &mut self,
+        log_start: Offset,
+        settings: &Settings,
+        out: &mut Outbox<Effect>,
+    ) {
+        if self.deletions.is_empty() || !guard!(DeletionMinIsr, self.has_min_isr(settings)) {
             return;
         }
-        let others = self.isr.replicas.iter().filter(|replica| **replica != self.broker);
+        let others = self.isr.maximal().iter().filter(|replica| **replica != self.broker);
         let log_start_of = |replica| self.isr.followers.get(replica).map_or(Offset(-1), |p| p.log_start);
         let starts = others.map(log_start_of);
         let low_watermark = starts.fold(log_start, Offset::min);
@@ -225,7 +243,8 @@ impl LeaderState {
             if first.key().0 > low_watermark {
                 break;
             }
-            let ((_, token), ()) = first.remove_entry();
+            let ((before, token), ()) = first.remove_entry();
+            self.deleted_before = self.deleted_before.max(before);
             out.push(Effect::Reply { token, reply: Reply::RecordsDeleted(Ok(low_watermark)) });
         }
     }

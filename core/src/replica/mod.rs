@@ -199,6 +199,7 @@ impl Replica {
                 self.broker,
                 self.log.next,
                 self.high_watermark,
+                self.log.start,
             ));
         }
         if !self.producers.is_empty() {
@@ -260,6 +261,10 @@ impl Replica {
         self.role = Role::Follower(state);
         // An election in which nothing was written leaves no trace: the index is a function of the log again.
         self.epochs.truncate_end(self.log.next);
+        if self.log.start_kept < self.log.start {
+            // What it led to is not vouched for yet, and no leader tells it of that start as of news.
+            out.push(Effect::AdvanceLogStart { to: self.log.start });
+        }
         let to = planted!(FollowerKeepsTail, self.high_watermark, self.log.end);
         if to < self.log.end && self.is_settled() {
             self.cut(to, CutReason::Diverged { epoch: LeaderEpoch::NONE }, out);
@@ -415,7 +420,7 @@ impl Replica {
         let before = self.high_watermark;
         self.high_watermark = leader.advance(before, own_end, &self.settings);
         leader.answer_appended(self.log.end, self.high_watermark, &self.settings, out);
-        leader.answer_deletions(self.log.start, out);
+        leader.answer_deletions(self.log.start, &self.settings, out);
         if self.high_watermark > before {
             self.wake_readers(out);
         }
@@ -431,7 +436,7 @@ impl Replica {
                     unreachable!("only a leader deletes records")
                 };
                 leader.wait_for_deletion(token, before);
-                leader.answer_deletions(log_start, out);
+                leader.answer_deletions(log_start, &self.settings, out);
             }
         }
     }

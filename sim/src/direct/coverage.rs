@@ -64,7 +64,10 @@ const SILENT: &[Reason] = &[
         ],
     ),
     ("clients of this driver fetch without sessions", &[Guard::FetchSessionEpoch]),
-    ("clients of this driver delete no records", &[Guard::LogStartBelowHighWatermark]),
+    (
+        "clients of this driver delete no records",
+        &[Guard::LogStartBelowHighWatermark, Guard::IsrGrowthLogStart, Guard::DeletionMinIsr],
+    ),
     ("a producer that gives a session up takes a new id, not a newer epoch", &[Guard::ProducerEpochNotStale]),
     ("members of this driver have no instance ids", &[Guard::GroupInstanceId]),
     ("no run lasts as long as offsets are kept", &[Guard::OffsetExpiryStable]),
