@@ -1,4 +1,6 @@
-//! DeleteRecords (21): moves log starts up (KIP-107). Answered once the new starts would survive a crash.
+//! DeleteRecords (21): moves log starts up (KIP-107). Answered once every replica in sync has done so and the new
+//! starts would survive a crash; a partition whose replicas take longer than the request's time-out is answered with
+//! REQUEST_TIMED_OUT, though its records are gone.
 
 use super::gathering::{Answer, Gathering};
 use super::{Call, Responder};
@@ -12,6 +14,7 @@ use highwater_protocol::messages::{
 };
 use highwater_protocol::topics::TopicRef;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Serves a request.
 pub(super) fn handle(call: Call<'_>, request: DeleteRecordsRequest) {
@@ -35,7 +38,9 @@ pub(super) fn handle(call: Call<'_>, request: DeleteRecordsRequest) {
         }
         topics.push(DeleteRecordsTopicResult { name: topic.name.clone(), partitions });
     }
-    pending.start(Pending { node: call.node.clone(), responder: call.responder, topics });
+    let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let answer = Pending { node: call.node.clone(), responder: call.responder, topics };
+    pending.start_until(answer, call.received_at + timeout, call.node.timers());
 }
 
 fn answer(partition_index: i32, result: Result<Offset, ErrorCode>) -> DeleteRecordsPartitionResult {

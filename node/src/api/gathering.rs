@@ -1,9 +1,9 @@
 //! One answer put together from parts that come one by one, from any thread, maybe before all were asked for.
 
-use crate::timers::Timed;
+use crate::timers::{Timed, Timers};
 use highwater_core::time::Instant;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// An answer that parts are added to.
 pub(super) trait Answer: Send + 'static {
@@ -52,7 +52,21 @@ impl<A: Answer> Gathering<A> {
     }
 
     /// Everybody has been asked: the answer leaves as soon as nothing is missing.
-    pub(super) fn start(&self, mut answer: A) {
+    pub(super) fn start(&self, answer: A) {
+        self.open(answer);
+    }
+
+    /// As [`Gathering::start`], and at `deadline` the answer leaves without the parts that are missing. Those who
+    /// will complete it keep it alive; the timer holds it weakly.
+    pub(super) fn start_until(self: Arc<Self>, answer: A, deadline: Instant, timers: &Timers) {
+        if self.open(answer) {
+            let timed: Weak<dyn Timed> = Arc::downgrade(&(self as Arc<dyn Timed>));
+            timers.arm(deadline, timed);
+        }
+    }
+
+    /// Whether the answer waits for somebody.
+    fn open(&self, mut answer: A) -> bool {
         let mut inner = self.lock();
         for part in std::mem::take(&mut inner.early) {
             answer.add(part);
@@ -60,9 +74,10 @@ impl<A: Answer> Gathering<A> {
         if inner.waiting == 0 {
             drop(inner);
             answer.finish();
-        } else {
-            inner.open = Some(answer);
+            return false;
         }
+        inner.open = Some(answer);
+        true
     }
 
     /// One of the parts expected. One that comes after the answer has left is dropped.

@@ -8,7 +8,6 @@ use super::gathering::{Answer, Gathering};
 use super::{Call, Responder};
 use crate::partition::{Partition, Waiter};
 use crate::settings::batch_rules;
-use crate::timers::Timed;
 use bytes::Bytes;
 use highwater_core::batch::{BatchError, Scratch, ValidBatch, validate_with};
 use highwater_core::quota::QuotaKind;
@@ -71,10 +70,8 @@ pub(super) fn handle(call: Call<'_>, request: &ProduceView) {
         None => finish.send(answers),
         Some(pending) => {
             let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
-            pending.start(Pending { finish, answers });
-            let timed: std::sync::Weak<dyn Timed> = Arc::downgrade(&(pending as Arc<dyn Timed>));
-            call.node.timers().arm(call.received_at + timeout, timed);
-            // Kept alive by the partitions' waiters; the timer holds it weakly.
+            let deadline = call.received_at + timeout;
+            pending.start_until(Pending { finish, answers }, deadline, call.node.timers());
         }
     }
 }
