@@ -3,11 +3,12 @@
 use super::super::CliError;
 use super::super::connect::Client;
 use super::super::offsets::Place;
-use highwater_net_tcp::client::{ClientError, Connection};
+use highwater_net_tcp::client::ClientError;
 use highwater_protocol::messages::{
-    DescribeGroupsRequest, DescribedGroup, OffsetFetchRequest, OffsetFetchRequestGroup,
+    DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup, OffsetFetchRequest,
+    OffsetFetchRequestGroup, OffsetFetchResponse,
 };
-use highwater_protocol::{ErrorCode, Uuid};
+use highwater_protocol::{ErrorCode, Request, Uuid};
 use std::collections::BTreeMap;
 
 /// The state of a group that is not there.
@@ -15,17 +16,35 @@ pub(super) const DEAD: &str = "Dead";
 /// The state of a group without members.
 pub(super) const EMPTY: &str = "Empty";
 
-/// A connection to the group's coordinator.
-pub(super) async fn coordinator(cluster: &Client, group: &str) -> Result<Connection, CliError> {
-    let found = async { cluster.broker(cluster.coordinator(group).await?).await };
-    found.await.map_err(|error| CliError::call(format!("group {group} has no coordinator"), &error))
+/// Asks the group's coordinator. While another becomes it, or loads what it has to know, whoever it is then is asked
+/// again; `codes` are the errors that an answer may tell this by.
+pub(super) async fn ask<R: Request + Sync>(
+    cluster: &Client,
+    group: &str,
+    request: &R,
+    codes: impl Fn(&R::Response) -> Vec<ErrorCode>,
+) -> Result<R::Response, ClientError> {
+    let passes = |code: &ErrorCode| {
+        use ErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator};
+        matches!(code, NotCoordinator | CoordinatorLoadInProgress | CoordinatorNotAvailable)
+    };
+    let ask = || async {
+        let answer = cluster.send_to(cluster.coordinator(group).await?, request).await?;
+        match codes(&answer).into_iter().find(passes) {
+            Some(code) => Err(ClientError::kafka(code)),
+            None => Ok(answer),
+        }
+    };
+    cluster.retry(ask).await
 }
 
 /// The group as its coordinator sees it. A group that is not there is [`DEAD`].
-pub(super) async fn describe(coordinator: &Connection, group: &str) -> Result<DescribedGroup, CliError> {
+pub(super) async fn describe(cluster: &Client, group: &str) -> Result<DescribedGroup, CliError> {
     let request = DescribeGroupsRequest { groups: vec![group.into()], ..Default::default() };
     let failed = |error: &ClientError| CliError::call(format!("group {group} cannot be described"), error);
-    let answer = coordinator.send(&request).await.map_err(|error| failed(&error))?;
+    let codes =
+        |answer: &DescribeGroupsResponse| answer.groups.iter().map(|group| group.error_code).collect();
+    let answer = ask(cluster, group, &request, codes).await.map_err(|error| failed(&error))?;
     let described = answer.groups.into_iter().next().unwrap_or_default();
     match described.error_code {
         ErrorCode::None => Ok(described),
@@ -38,11 +57,7 @@ pub(super) async fn describe(coordinator: &Connection, group: &str) -> Result<De
 }
 
 /// All offsets that the group has committed.
-pub(super) async fn offsets(
-    cluster: &Client,
-    coordinator: &Connection,
-    group: &str,
-) -> Result<BTreeMap<Place, i64>, CliError> {
+pub(super) async fn offsets(cluster: &Client, group: &str) -> Result<BTreeMap<Place, i64>, CliError> {
     let what = format!("the offsets of group {group} cannot be read");
     let of_group = OffsetFetchRequestGroup { group_id: group.into(), topics: None, ..Default::default() };
     let request = OffsetFetchRequest {
@@ -51,10 +66,14 @@ pub(super) async fn offsets(
         groups: vec![of_group],
         require_stable: false,
     };
-    let answer = coordinator.send(&request).await.map_err(|error| CliError::call(&what, &error))?;
     // Before version 8 there is one error for all, since then one per group.
-    let codes = answer.groups.iter().map(|group| group.error_code);
-    if let Some(code) = codes.chain([answer.error_code]).find(|code| code.is_error()) {
+    let codes = |answer: &OffsetFetchResponse| {
+        let codes = answer.groups.iter().map(|group| group.error_code);
+        codes.chain([answer.error_code]).collect()
+    };
+    let answer = ask(cluster, group, &request, codes).await;
+    let answer = answer.map_err(|error| CliError::call(&what, &error))?;
+    if let Some(code) = codes(&answer).into_iter().find(|code: &ErrorCode| code.is_error()) {
         return match code {
             ErrorCode::GroupIdNotFound => Ok(BTreeMap::new()),
             code => Err(CliError::refused(what, code, None)),

@@ -5,7 +5,7 @@ use super::super::{CliError, Output};
 use super::committed;
 use clap::Args;
 use highwater_protocol::ErrorCode;
-use highwater_protocol::messages::DeleteGroupsRequest;
+use highwater_protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse};
 use serde::Serialize;
 
 /// Flags of `highwater group delete`.
@@ -39,9 +39,12 @@ pub(super) fn run(args: &DeleteArgs, output: Output) -> Result<(), CliError> {
         for group in &args.groups {
             let what = format!("group {group} was not deleted");
             let request = DeleteGroupsRequest { groups_names: vec![group.clone()] };
-            let answer = committed::coordinator(&cluster, group).await?.send(&request).await;
+            let codes = |answer: &DeleteGroupsResponse| {
+                answer.results.iter().map(|result| result.error_code).collect()
+            };
+            let answer = committed::ask(&cluster, group, &request, codes).await;
             let answer = answer.map_err(|error| CliError::call(&what, &error))?;
-            match answer.results.first().map_or(ErrorCode::UnknownServerError, |result| result.error_code) {
+            match codes(&answer).first().copied().unwrap_or(ErrorCode::UnknownServerError) {
                 ErrorCode::None => outcome.deleted.push(group.clone()),
                 ErrorCode::GroupIdNotFound if args.if_exists => outcome.missing.push(group.clone()),
                 code => failures.push(CliError::refused(what, code, None).to_string()),

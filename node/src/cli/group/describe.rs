@@ -78,9 +78,8 @@ pub(super) fn run(args: &DescribeArgs, output: Output) -> Result<(), CliError> {
 }
 
 async fn describe(cluster: &Client, name: &str) -> Result<Group, CliError> {
-    let coordinator = committed::coordinator(cluster, name).await?;
-    let described = committed::describe(&coordinator, name).await?;
-    let offsets = committed::offsets(cluster, &coordinator, name).await?;
+    let described = committed::describe(cluster, name).await?;
+    let offsets = committed::offsets(cluster, name).await?;
     if described.group_state == DEAD && offsets.is_empty() {
         let message = format!("there is no group {name}\n  `highwater group list` shows what there is");
         return Err(CliError::new(message));

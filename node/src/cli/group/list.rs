@@ -4,6 +4,8 @@ use super::super::connect::ConnectArgs;
 use super::super::output::{table, text};
 use super::super::{CliError, Output};
 use clap::Args;
+use highwater_net_tcp::client::ClientError;
+use highwater_protocol::ErrorCode;
 use highwater_protocol::messages::ListGroupsRequest;
 use serde::Serialize;
 
@@ -46,11 +48,15 @@ pub(super) fn run(args: &ListArgs, output: Output) -> Result<(), CliError> {
         let mut groups = Vec::new();
         for broker in cluster.brokers().into_keys() {
             let what = format!("the groups of broker {broker} cannot be listed");
-            let answer = cluster.send_to(broker, &request).await;
-            let answer = answer.map_err(|error| CliError::call(&what, &error))?;
-            if answer.error_code.is_error() {
-                return Err(CliError::refused(what, answer.error_code, None));
-            }
+            // A broker that has just become a coordinator says for a moment that it does not know yet.
+            let list = || async {
+                let answer = cluster.send_to(broker, &request).await?;
+                match answer.error_code {
+                    ErrorCode::None => Ok(answer),
+                    code => Err(ClientError::kafka(code)),
+                }
+            };
+            let answer = cluster.retry(list).await.map_err(|error| CliError::call(&what, &error))?;
             groups.extend(answer.groups.into_iter().map(|group| ListedGroup {
                 group: group.group_id,
                 state: group.group_state,

@@ -8,9 +8,9 @@ use super::committed::{self, DEAD, EMPTY};
 use clap::{ArgGroup, Args};
 use highwater_core::ids::PartitionIndex;
 use highwater_core::time::Timestamp;
-use highwater_net_tcp::client::Connection;
+use highwater_protocol::ErrorCode;
 use highwater_protocol::messages::{
-    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponse,
 };
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -107,19 +107,18 @@ pub(super) fn run(args: &ResetArgs, output: Output) -> Result<(), CliError> {
 
 async fn reset(args: &ResetArgs, cluster: &Client) -> Result<Reset, CliError> {
     let group = &args.group;
-    let coordinator = committed::coordinator(cluster, group).await?;
-    let state = committed::describe(&coordinator, group).await?.group_state;
+    let state = committed::describe(cluster, group).await?.group_state;
     if state != EMPTY && state != DEAD {
         return Err(CliError::new(format!(
             "group {group} is {state}: its members would go on where they are\n  stop its consumers first; \
              `highwater group describe {group}` shows them"
         )));
     }
-    let committed = committed::offsets(cluster, &coordinator, group).await?;
+    let committed = committed::offsets(cluster, group).await?;
     let places = scope(args, cluster, &committed).await?;
     let targets = targets(args, cluster, &places, &committed).await?;
     if args.execute {
-        commit(&coordinator, cluster, group, &targets).await?;
+        commit(cluster, group, &targets).await?;
     }
     let partition = |(place, new_offset): (Place, i64)| ResetPartition {
         committed_offset: committed.get(&place).copied(),
@@ -205,12 +204,7 @@ async fn targets(
 }
 
 /// Commits as Kafka's own tool does: as no member, in no generation.
-async fn commit(
-    coordinator: &Connection,
-    cluster: &Client,
-    group: &str,
-    targets: &BTreeMap<Place, i64>,
-) -> Result<(), CliError> {
+async fn commit(cluster: &Client, group: &str, targets: &BTreeMap<Place, i64>) -> Result<(), CliError> {
     let what = format!("the offsets of group {group} were not moved");
     let mut topics: Vec<OffsetCommitRequestTopic> = Vec::new();
     for (place, offset) in targets {
@@ -228,9 +222,12 @@ async fn commit(
         });
     }
     let request = OffsetCommitRequest { group_id: group.into(), topics, ..Default::default() };
-    let answer = coordinator.send(&request).await.map_err(|error| CliError::call(&what, &error))?;
-    let mut codes = answer.topics.iter().flat_map(|topic| &topic.partitions).map(|p| p.error_code);
-    match codes.find(|code| code.is_error()) {
+    let codes = |answer: &OffsetCommitResponse| {
+        answer.topics.iter().flat_map(|topic| &topic.partitions).map(|p| p.error_code).collect()
+    };
+    let answer = committed::ask(cluster, group, &request, codes).await;
+    let answer = answer.map_err(|error| CliError::call(&what, &error))?;
+    match codes(&answer).into_iter().find(|code: &ErrorCode| code.is_error()) {
         Some(code) => Err(CliError::refused(what, code, None)),
         None => Ok(()),
     }
