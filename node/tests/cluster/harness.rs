@@ -25,7 +25,7 @@ pub(crate) struct DevCluster {
 impl DevCluster {
     /// A new cluster.
     ///
-    /// Tests that run side by side take their ports from different `share`s, 0 to 3.
+    /// Tests that run side by side take their ports from different `share`s, 0 to 4.
     pub(crate) fn start(share: u16, args: &[&str]) -> Self {
         Self::spawn(tempfile::tempdir().expect("a directory"), free_ports(share), args)
     }
@@ -204,7 +204,7 @@ fn text(path: &Path) -> String {
 fn free_ports(share: u16) -> u16 {
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     let start = std::process::id();
-    let bases = (0..30).map(|n| 30_000 + share * 600 + (start.wrapping_add(n) % 50) as u16 * 10);
+    let bases = (0..30).map(|n| 30_000 + share * 500 + (start.wrapping_add(n) % 50) as u16 * 10);
     let mut fit = bases.filter(|base| (0..NODES).all(|n| is_free(base + n) && is_free(base + 100 + n)));
     fit.next().expect("some of hundreds of ports are free")
 }

@@ -1,6 +1,7 @@
 //! Three real processes made by `highwater dev`: what kills, restarts and rolling them costs those who write and read.
 
 mod harness;
+mod librdkafka;
 mod load;
 mod serve;
 
@@ -86,7 +87,7 @@ async fn a_single_node_grows_to_three_and_may_then_die() {
         let scope = format!("early:{partition}");
         let words =
             ["group", "reset-offsets", "readers", "--topic", &scope, "--to-offset", offset, "--execute"];
-        one.cli_in_the_end(&words, &one.client);
+        one.cli(&words, &one.client);
     };
     move_to("0", "17");
     move_to("1", "23");
@@ -112,7 +113,7 @@ async fn a_single_node_grows_to_three_and_may_then_die() {
     drop(one);
     sent.check(&all).await;
     early.check(&all).await;
-    let group = two.cli_in_the_end(&["group", "describe", "readers", "--json"], &all);
+    let group = two.cli(&["group", "describe", "readers", "--json"], &all);
     let group: serde_json::Value = serde_json::from_str(&group).expect("one document");
     let offsets = group["groups"][0]["partitions"].as_array().expect("partitions").iter();
     let offsets: Vec<_> =

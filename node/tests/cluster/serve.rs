@@ -6,7 +6,6 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
 
 /// A running node.
 #[derive(Debug)]
@@ -57,21 +56,6 @@ impl Serving {
         let output = plain().args(words).args(["--bootstrap", bootstrap]).output().expect("the binary runs");
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
-    /// As [`Serving::cli`], again and again until it succeeds: a group's coordinator has to be made, or found, first.
-    pub(crate) fn cli_in_the_end(&self, words: &[&str], bootstrap: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let command = plain().args(words).args(["--bootstrap", bootstrap]).output();
-            let output = command.expect("the binary runs");
-            if output.status.success() {
-                return String::from_utf8_lossy(&output.stdout).into_owned();
-            }
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert!(Instant::now() < deadline, "{words:?}: {said}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
     }
 }
 
