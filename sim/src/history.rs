@@ -160,6 +160,8 @@ pub struct History {
     pub registers: BTreeMap<(String, i32), Register>,
     /// How far groups came that read, by group and partition.
     pub positions: BTreeMap<(String, i32), GroupPosition>,
+    /// How many partitions the internal topic has. 0 until seen.
+    pub coordinator_count: i32,
     /// By partition of the internal topic: the newest epoch in which somebody was seen to lead it. Empty until seen.
     pub coordinators: BTreeMap<i32, i32>,
     /// Commits acknowledged since somebody last looked (O25).
@@ -202,8 +204,9 @@ impl History {
 
     /// Who coordinates a group, as far as it was seen: the partition of the internal topic and its newest epoch.
     pub fn coordinator_of(&self, group: &str) -> Option<(i32, i32)> {
-        let partitions = i32::try_from(self.coordinators.len()).ok().filter(|count| *count > 0)?;
-        let partition = highwater_core::coordinator::partition_for(group, partitions).0;
+        // Not how many have been led: a group's partition would be taken for another while its own has no leader.
+        let count = Some(self.coordinator_count).filter(|count| *count > 0)?;
+        let partition = highwater_core::coordinator::partition_for(group, count).0;
         Some((partition, *self.coordinators.get(&partition)?))
     }
 

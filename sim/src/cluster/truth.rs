@@ -86,6 +86,8 @@ impl Truth {
         self.newest =
             newest_image(machines).into_iter().chain(self.newest.take()).max_by_key(|image| image.offset());
         if let Some(image) = self.newest.clone() {
+            let coordinators = image.topic(COMPACTED).map_or(0, |topic| topic.partitions.iter().count());
+            world.history().coordinator_count = coordinators as i32;
             self.look_at_members(world, machines, &image, &seen, min_isr);
         }
         look_at_acks(world, machines, &seen, min_isr);
