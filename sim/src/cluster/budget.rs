@@ -6,6 +6,9 @@
 //! leads only where nobody else is left. So all nodes may lose power together, but not while a disk is lost: the last one
 //! that is left could be that disk's. Anything may be down or cut off meanwhile.
 //!
+//! A killed process has lost nothing either, and leaves ISR and ELR like one whose machine lost power when it comes back.
+//! So until the controller hears of a new disk nobody else dies: whom it takes for the last complete one could be blank.
+//!
 //! A log that fails is as good as lost: it counts for nothing in what its partition may elect until it is in sync again,
 //! so that a second node's loss would be one too many (the disk of that second one need not have failed for it).
 
@@ -23,12 +26,14 @@ pub(super) struct Budget {
     unclean: BTreeSet<i32>,
     /// A machine that got an empty disk is no voter any more: one of them is enough for a run.
     is_wiped: bool,
+    /// Whose new disk the metadata do not know yet.
+    unheard_disk: Option<i32>,
 }
 
 impl Budget {
     /// Nobody has lost anything. `is_durable` says whether acks wait for the disk.
     pub(super) const fn new(nodes: usize, is_durable: bool) -> Self {
-        Self { nodes, is_durable, lossy: None, unclean: BTreeSet::new(), is_wiped: false }
+        Self { nodes, is_durable, lossy: None, unclean: BTreeSet::new(), is_wiped: false, unheard_disk: None }
     }
 
     /// The end that a node may come to: a power cut only if that is not too much.
@@ -41,6 +46,11 @@ impl Budget {
     /// The end that all nodes may come to at once.
     pub(super) fn bound_all(&self) -> End {
         if self.is_durable && self.lossy.is_none() { End::PowerCut } else { End::Kill }
+    }
+
+    /// Whether a node may die.
+    pub(super) fn may_die(&self, node: i32) -> bool {
+        self.unheard_disk.is_none_or(|unheard| unheard == node)
     }
 
     /// Whether a node's disk may fail for a while, so that logs on it are given up.
@@ -73,6 +83,17 @@ impl Budget {
     pub(super) fn lost_disk(&mut self, node: i32) {
         self.is_wiped = true;
         self.lossy = Some(node);
+        self.unheard_disk = Some(node);
+    }
+
+    /// Whose new disk the metadata do not know yet.
+    pub(super) const fn unheard_disk(&self) -> Option<i32> {
+        self.unheard_disk
+    }
+
+    /// The metadata know of it.
+    pub(super) const fn heard_of_disk(&mut self) {
+        self.unheard_disk = None;
     }
 
     /// Whether anybody has lost something.
@@ -133,6 +154,12 @@ mod tests {
         assert!(budget.caught_up(1) && budget.caught_up(2) && !budget.may_lose_disk());
         assert!(budget.caught_up(3) && budget.may_lose_disk());
         budget.lost_disk(3);
+        assert!(
+            budget.may_die(3) && !budget.may_die(1),
+            "3 may be the last one that the controller counts on"
+        );
+        budget.heard_of_disk();
+        assert!(budget.may_die(1));
         assert_eq!((budget.bound(1, End::PowerCut), budget.bound_all()), (End::Kill, End::Kill));
         assert!(budget.caught_up(3) && !budget.may_lose_disk(), "one disk in a run");
         assert_eq!(budget.bound_all(), End::PowerCut);

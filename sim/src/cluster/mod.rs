@@ -108,6 +108,18 @@ impl Cluster {
         self.budget.lost_disk(self.machines[at].id());
     }
 
+    /// Whether a machine may lose its disk: every partition that counts on it has another complete replica, which runs.
+    fn may_lose_disk(&self, at: usize) -> bool {
+        let node = self.machines[at].id();
+        let has_others = |image: Arc<MetadataImage>| truth::has_others(&self.machines, &image, node);
+        self.budget.may_lose_disk() && self.newest_image().is_some_and(has_others)
+    }
+
+    /// Whether a machine's node may die.
+    fn may_die(&self, at: usize) -> bool {
+        self.budget.may_die(self.machines[at].id())
+    }
+
     /// As [`Cluster::end`], if there is anything to end.
     pub fn end_if_running(&mut self, at: usize, how: End) {
         if self.machines[at].node().is_some() {
@@ -149,6 +161,10 @@ impl Cluster {
             return;
         }
         let Some(image) = self.newest_image() else { return };
+        let unheard = self.budget.unheard_disk();
+        if self.machines.iter().any(|m| Some(m.id()) == unheard && truth::is_active(m, &image)) {
+            self.budget.heard_of_disk();
+        }
         let is_whole = |machine: &&Machine| {
             let is_sound = !machine.disk().is_failing() && !machine.has_failed_log();
             machine.node().is_some() && is_sound && truth::is_in_sync_everywhere(machine, &image)

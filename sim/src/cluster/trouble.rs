@@ -257,12 +257,13 @@ impl Trouble {
         match kind {
             Kind::Kill => self.end(cluster, at, End::Kill),
             Kind::PowerCut => self.end(cluster, at, End::PowerCut),
-            Kind::Freeze => {
+            Kind::Freeze if cluster.may_die(at) => {
                 let range = *self.rng.pick(&[3, 30, 200]);
                 let operations = self.rng.below(range);
                 cluster.machines[at].disk().freeze_after(operations);
                 self.later(20, 300, Undo::Thaw(at, End::PowerCut));
             }
+            Kind::Freeze => {}
             Kind::StandStill => {
                 cluster.machine(at).stand_still();
                 self.later(100, 5000, Undo::GoOn(at));
@@ -289,6 +290,7 @@ impl Trouble {
                 cluster.machine(at).inject(DiskFaults { slow_permille, is_stalled, ..DiskFaults::default() });
                 self.later(50, 1500, Undo::GoodDisk(at));
             }
+            Kind::KillAll if awake.iter().any(|at| !cluster.may_die(*at)) => {}
             Kind::KillAll => {
                 let how = cluster.budget.bound_all();
                 for at in cluster.awake() {
@@ -297,7 +299,8 @@ impl Trouble {
                 }
             }
             Kind::EmptyDisk => {
-                if !cluster.budget.may_lose_disk() {
+                let is_dying = self.ongoing.iter().any(|(_, undo)| matches!(undo, Undo::Thaw(..)));
+                if is_dying || !cluster.may_lose_disk(at) {
                     return;
                 }
                 cluster.end(at, End::Kill);
@@ -309,6 +312,9 @@ impl Trouble {
     }
 
     fn end(&mut self, cluster: &mut Cluster, at: usize, how: End) {
+        if !cluster.may_die(at) {
+            return;
+        }
         let how = cluster.bound(at, how);
         cluster.end(at, how);
         self.start_later(at);

@@ -64,6 +64,17 @@ pub(crate) fn is_active(machine: &Machine, image: &MetadataImage) -> bool {
     })
 }
 
+/// Whether every partition that counts on a node has another replica in sync whose present process is active.
+pub(crate) fn has_others(machines: &[Machine], image: &MetadataImage, node: i32) -> bool {
+    let is_running = |broker: &BrokerId| machines.iter().any(|m| m.id() == broker.0 && is_active(m, image));
+    let is_other = |broker: &BrokerId| broker.0 != node && is_running(broker);
+    let states = image.topics().flat_map(|topic| topic.partitions.iter().map(|(_, state)| state));
+    let counts = |members: &[BrokerId]| members.contains(&BrokerId(node));
+    states
+        .filter(|state| counts(&state.isr) || counts(&state.elr))
+        .all(|state| state.isr.iter().any(is_other))
+}
+
 impl Truth {
     /// Looks at all replicas side by side, without their records (O5, O7 to O10, O12 to O14, O25, O37 to O39). Cheap enough for
     /// every few milliseconds of a run.
