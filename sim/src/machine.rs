@@ -280,6 +280,8 @@ impl Machine {
         let Some(Started::Up(broker)) = lock(&self.slot).take() else { return };
         let stopped = self.machine.spawn(async move { broker.shutdown().await });
         match stopped.await {
+            // What a frozen disk answered is gone with this incarnation, and so is a stop that took it for done.
+            Ok(Ok(())) if self.disk.is_frozen() => self.note("the disk was frozen before the stop was done"),
             Ok(Ok(())) => {
                 self.look_at_logs();
                 let ends = self.left.logs.iter().map(|(key, (_, dump))| (*key, dump.end));
