@@ -3,7 +3,7 @@
 use super::log::LogDump;
 use crate::history::PartitionKey;
 use highwater::partition::Partition;
-use highwater_core::ids::BrokerId;
+use highwater_core::ids::{BrokerId, PartitionEpoch};
 use highwater_core::metadata::PartitionState;
 use highwater_core::replica::{Replica, Role};
 use std::collections::BTreeMap;
@@ -27,6 +27,8 @@ pub struct ReplicaView {
     pub is_online: bool,
     /// Whose ends bound its high watermark, if it leads.
     pub maximal_isr: Vec<BrokerId>,
+    /// The registration that these follow from.
+    pub partition_epoch: PartitionEpoch,
 }
 
 impl ReplicaView {
@@ -45,6 +47,10 @@ impl ReplicaView {
                 Role::Leader(leader) => leader.maximal_isr().to_vec(),
                 Role::Follower(_) | Role::Offline(_) => Vec::new(),
             },
+            partition_epoch: match replica.role() {
+                Role::Leader(leader) => leader.partition_epoch(),
+                Role::Follower(_) | Role::Offline(_) => PartitionEpoch(-1),
+            },
         });
         view.ok()
     }
@@ -61,6 +67,7 @@ impl ReplicaView {
             flushed,
             is_online: true,
             maximal_isr: Vec::new(),
+            partition_epoch: PartitionEpoch(-1),
         }
     }
 }
@@ -113,7 +120,8 @@ pub fn isr_is_sound(topic: &str, state: &PartitionState, min_isr: usize) -> Resu
 }
 
 /// O10: a leader that is not deposed, and whose ISR is large enough for a commit, waits for every replica that the
-/// controller takes for complete (PR-05).
+/// controller takes for complete (PR-05). One that has been answered by a controller knows more than `state` where that
+/// controller is gone and no other node has applied as much yet.
 pub fn leader_waits_for_all(
     topic: &str,
     view: &ReplicaView,
@@ -121,7 +129,7 @@ pub fn leader_waits_for_all(
     min_isr: usize,
 ) -> Result<(), String> {
     let is_leader = state.leader == Some(BrokerId(view.node)) && view.leads_in == Some(state.leader_epoch.0);
-    if !is_leader || state.isr.len() < min_isr {
+    if !is_leader || view.partition_epoch > state.partition_epoch || state.isr.len() < min_isr {
         return Ok(());
     }
     let complete = state.isr.iter().chain(&state.elr);
@@ -204,8 +212,17 @@ mod tests {
 
     fn view(node: i32, end: i64, high_watermark: i64) -> ReplicaView {
         let (leads_in, is_online) = (None, true);
-        let maximal_isr = Vec::new();
-        ReplicaView { node, leads_in, high_watermark, start: 0, end, flushed: 0, is_online, maximal_isr }
+        ReplicaView {
+            node,
+            leads_in,
+            high_watermark,
+            start: 0,
+            end,
+            flushed: 0,
+            is_online,
+            maximal_isr: Vec::new(),
+            partition_epoch: PartitionEpoch(0),
+        }
     }
 
     #[test]
@@ -228,6 +245,8 @@ mod tests {
         assert!(leader_waits_for_all("t", &leads(&[1]), &state(&[1, 2]), 3).is_ok(), "it commits nothing");
         let deposed = ReplicaView { leads_in: Some(2), ..leads(&[1]) };
         assert!(leader_waits_for_all("t", &deposed, &state(&[1, 2]), 2).is_ok());
+        let newer = ReplicaView { partition_epoch: PartitionEpoch(1), ..leads(&[1]) };
+        assert!(leader_waits_for_all("t", &newer, &state(&[1, 2]), 2).is_ok(), "told by an answer");
     }
 
     #[test]
