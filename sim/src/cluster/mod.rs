@@ -161,8 +161,9 @@ impl Cluster {
             return;
         }
         let Some(image) = self.newest_image() else { return };
-        let unheard = self.budget.unheard_disk();
-        if self.machines.iter().any(|m| Some(m.id()) == unheard && truth::is_active(m, &image)) {
+        let has_new_disk =
+            |machine: &&Machine| machine.node().is_some() && self.budget.unheard_disk() == Some(machine.id());
+        if self.machines.iter().filter(has_new_disk).any(|machine| truth::is_active(machine, &image)) {
             self.budget.heard_of_disk();
         }
         let is_whole = |machine: &&Machine| {
