@@ -18,6 +18,8 @@ async fn a_killed_leader_costs_no_acknowledged_record() {
     load.go_on(100).await;
     let leader = cluster.leader("riders", 0);
     cluster.node("kill", leader);
+    // The metadata have the dead one among the brokers yet.
+    assert_eq!(cluster.cli(&["group", "list"]), "no groups\n");
     load.go_on(100).await;
     assert_ne!(cluster.leader("riders", 0), leader);
     cluster.node("start", leader);

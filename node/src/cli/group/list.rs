@@ -1,13 +1,14 @@
 //! `highwater group list`
 
-use super::super::connect::ConnectArgs;
+use super::super::connect::{Client, ConnectArgs};
 use super::super::output::{table, text};
 use super::super::{CliError, Output};
 use clap::Args;
+use highwater_core::ids::BrokerId;
 use highwater_net_tcp::client::ClientError;
-use highwater_protocol::ErrorCode;
 use highwater_protocol::messages::ListGroupsRequest;
 use serde::Serialize;
+use std::cell::Cell;
 
 /// Flags of `highwater group list`.
 #[derive(Debug, Args)]
@@ -45,27 +46,12 @@ pub(super) fn run(args: &ListArgs, output: Output) -> Result<(), CliError> {
     let mut groups = args.connect.run(|cluster| async move {
         let request =
             ListGroupsRequest { states_filter: args.state.iter().cloned().collect(), ..Default::default() };
-        let mut groups = Vec::new();
-        for broker in cluster.brokers().into_keys() {
-            let what = format!("the groups of broker {broker} cannot be listed");
-            // A broker that has just become a coordinator says for a moment that it does not know yet.
-            let list = || async {
-                let answer = cluster.send_to(broker, &request).await?;
-                match answer.error_code {
-                    ErrorCode::None => Ok(answer),
-                    code => Err(ClientError::kafka(code)),
-                }
-            };
-            let answer = cluster.retry(list).await.map_err(|error| CliError::call(&what, &error))?;
-            groups.extend(answer.groups.into_iter().map(|group| ListedGroup {
-                group: group.group_id,
-                state: group.group_state,
-                group_type: group.group_type,
-                protocol_type: group.protocol_type,
-                coordinator: broker.0,
-            }));
-        }
-        Ok(groups)
+        let asked = Cell::new(None);
+        let listed = cluster.retry(|| list(&cluster, &request, &asked)).await;
+        listed.map_err(|error| match asked.get() {
+            Some(broker) => CliError::call(format!("the groups of broker {broker} cannot be listed"), &error),
+            None => CliError::call("the brokers cannot be listed", &error),
+        })
     })?;
     groups.retain(|group| {
         args.filter.as_ref().is_none_or(|filter| group.group.contains(filter.as_str()))
@@ -74,6 +60,33 @@ pub(super) fn run(args: &ListArgs, output: Output) -> Result<(), CliError> {
     });
     groups.sort_by(|a, b| a.group.cmp(&b.group));
     output.print(&Listing { groups }, human)
+}
+
+/// Asks every broker there is, beginning anew after an error that passes: the groups of one that dies go to others, and
+/// whoever has just become a coordinator does not know them for a moment. `asked` is whom it asked last.
+async fn list(
+    cluster: &Client,
+    request: &ListGroupsRequest,
+    asked: &Cell<Option<BrokerId>>,
+) -> Result<Vec<ListedGroup>, ClientError> {
+    asked.set(None);
+    let mut groups = Vec::new();
+    for broker in cluster.refresh(Some(&[])).await?.brokers {
+        let coordinator = BrokerId(broker.node_id);
+        asked.set(Some(coordinator));
+        let answer = cluster.send_to(coordinator, request).await?;
+        if answer.error_code.is_error() {
+            return Err(ClientError::kafka(answer.error_code));
+        }
+        groups.extend(answer.groups.into_iter().map(|group| ListedGroup {
+            group: group.group_id,
+            state: group.group_state,
+            group_type: group.group_type,
+            protocol_type: group.protocol_type,
+            coordinator: coordinator.0,
+        }));
+    }
+    Ok(groups)
 }
 
 fn human(listing: &Listing) -> String {
