@@ -289,15 +289,24 @@ pub(crate) fn state_of(image: &MetadataImage, key: PartitionKey) -> Option<&Part
 }
 
 /// O14: when a record is acknowledged, enough replicas hold it, and durably so if that is the policy. A machine that is
-/// down or frozen may hold it: nobody can say.
+/// down or frozen may hold it: nobody can say. Nor of one whose present process the metadata do not know as active: its
+/// leader counts what the last one held, though a power cut may have taken that since.
 fn look_at_acks(world: &World, machines: &[Machine], seen: &BTreeMap<PartitionKey, Seen>, min_isr: usize) {
     let acks = std::mem::take(&mut world.history().fresh_acks);
     let running = sound(machines).count();
     let image = newest_image(machines);
     for (key, offset) in acks {
         let Some(Seen { topic, views, .. }) = seen.get(&key) else { continue };
-        let holds =
-            |view: &&ReplicaView| if world.is_durable { view.flushed > offset } else { view.end > offset };
+        let is_known = |node: i32| {
+            let is_active = |image: &Arc<MetadataImage>| {
+                machines.iter().any(|machine| machine.id() == node && is_active(machine, image))
+            };
+            image.as_ref().is_none_or(is_active)
+        };
+        let holds = |view: &&ReplicaView| {
+            let end = if world.is_durable { view.flushed } else { view.end };
+            end > offset || !is_known(view.node)
+        };
         // A node that has just started has not opened what it holds.
         let is_unseen = |id: &&BrokerId| views.iter().all(|view| view.node != id.0);
         let state = image.as_ref().and_then(|image| state_of(image, key));
