@@ -556,6 +556,20 @@ fn a_failed_sync_poisons_the_log_at_once() {
 }
 
 #[test]
+fn a_segment_that_goes_while_it_waits_for_its_sync_needs_none() {
+    let house = House::new(LogConfig { file_delete_delay_ms: 0, ..small_segments() });
+    let (mut log, _) = house.open();
+    // More files than may be open: those of the oldest segments are closed.
+    fill(&mut log, 1000);
+    let job = log.flush_job(FlushScope::All).unwrap();
+    log.advance_log_start(Offset(900), Timestamp(1)).unwrap();
+    assert_eq!(log.remove_doomed(Timestamp(1)).unwrap(), None);
+    let synced = job.run(&RealDisk);
+    assert_eq!(log.flushed(&job.note, synced).unwrap(), Offset(1000));
+    append(&mut log, 0, &[1]).unwrap();
+}
+
+#[test]
 fn a_flush_noted_before_a_cut_says_nothing_about_what_came_after() {
     let house = House::new(LogConfig::default());
     let (mut log, _) = house.open();

@@ -78,6 +78,7 @@ pub struct SegmentFile {
     pool: Arc<OpenFiles>,
     state: Mutex<State>,
     used: AtomicBool,
+    removed: AtomicBool,
     this: Weak<SegmentFile>,
 }
 
@@ -106,6 +107,7 @@ impl SegmentFile {
             pool,
             state: Mutex::new(State { path, handle, is_pinned: false }),
             used: AtomicBool::new(true),
+            removed: AtomicBool::new(false),
             this: this.clone(),
         })
     }
@@ -139,6 +141,16 @@ impl SegmentFile {
     /// Follows a rename that has been made.
     pub(super) fn moved_to(&self, path: &Path) {
         lock(&self.state).path = path.to_owned();
+    }
+
+    /// Its log is about to remove it: whoever comes later must not take it for lost.
+    pub(super) fn remove_begins(&self) {
+        self.removed.store(true, Ordering::Release);
+    }
+
+    /// Whether its log has removed it, or is about to.
+    pub(super) fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Acquire)
     }
 
     /// Opens the file for good, before its path is removed or given to another: readers that hold this file go on.

@@ -35,11 +35,13 @@ pub enum SyncTarget {
 }
 
 impl SyncTarget {
-    /// Syncs it.
+    /// Syncs it. A file that its log has removed meanwhile and nobody holds open needs none: nothing of it is to outlive
+    /// a crash.
     pub fn sync(&self, disk: &dyn Disk) -> Submitted<()> {
         match self {
             Self::File(file) => match file.handle() {
                 Ok(handle) => handle.sync(),
+                Err(_) if file.is_removed() => Submitted::Done(Ok(())),
                 Err(error) => Submitted::Done(Err(error)),
             },
             Self::Dir(path) => disk.sync_dir(path),
@@ -49,7 +51,11 @@ impl SyncTarget {
     /// Syncs it and waits.
     pub fn sync_now(&self, disk: &dyn Disk) -> io::Result<()> {
         match self {
-            Self::File(file) => file.handle()?.sync_now(),
+            Self::File(file) => match file.handle() {
+                Ok(handle) => handle.sync_now(),
+                Err(_) if file.is_removed() => Ok(()),
+                Err(error) => Err(error),
+            },
             Self::Dir(path) => disk.sync_dir(path).now(),
         }
     }

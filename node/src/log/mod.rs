@@ -298,7 +298,7 @@ impl Log {
         for at in (keep..self.segments.len()).rev() {
             // Whoever reads it holds its file open; the name may be given again at once.
             let _ = self.segments[at].file.pin();
-            let paths = self.segments[at].paths(&self.dir);
+            let paths = self.segments[at].removal(&self.dir);
             self.remove_paths(&paths)?;
         }
         Ok(())
@@ -328,7 +328,7 @@ impl Log {
     }
 
     fn remove_files(&mut self, segment: &Segment) -> Result<(), LogError> {
-        let paths = segment.paths(&self.dir);
+        let paths = segment.removal(&self.dir);
         self.remove_paths(&paths)
     }
 

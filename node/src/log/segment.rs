@@ -345,8 +345,10 @@ impl Segment {
         LogError::io("read", &self.file.path())(error)
     }
 
-    /// The segment's files, the index first: an index must not outlive its segment.
-    pub(super) fn paths(&self, dir: &Path) -> [PathBuf; 2] {
+    /// What is to be removed, now, in this order: an index must not outlive its segment.
+    pub(super) fn removal(&self, dir: &Path) -> [PathBuf; 2] {
+        self.file.remove_begins();
+        self.index.file().into_iter().for_each(|file| file.remove_begins());
         [INDEX_EXTENSION, LOG_EXTENSION].map(|extension| dir.join(file_name(self.base, extension)))
     }
 
