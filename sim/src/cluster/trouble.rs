@@ -128,6 +128,18 @@ impl Trouble {
             }
         }
         cluster.compare();
+        self.end_the_doomed(cluster);
+    }
+
+    /// Whoever is to end because its disk was frozen or failed does so, though the faults end first: an error may be told
+    /// when all is well again, and its log is offline until the next start.
+    fn end_the_doomed(&mut self, cluster: &mut Cluster) {
+        for (_, undo) in std::mem::take(&mut self.ongoing) {
+            if let Undo::Thaw(at, how) = undo {
+                let how = cluster.bound(at, how);
+                cluster.end_if_running(at, how);
+            }
+        }
     }
 
     async fn end_what_is_due(&mut self, cluster: &mut Cluster) {
