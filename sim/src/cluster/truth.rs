@@ -32,6 +32,8 @@ pub(crate) struct Truth {
     quorum: QuorumLedger,
     /// The newest metadata that any node had applied so far. Those who had may be down, and those who run behind.
     newest: Option<Arc<MetadataImage>>,
+    /// Whose process ran when it last looked, by node.
+    incarnations: BTreeMap<i32, [u8; 16]>,
 }
 
 /// One partition: its name, and its replicas on nodes that run and whose disk still takes what they write.
@@ -101,7 +103,9 @@ impl Truth {
             world.history().coordinator_count = coordinators as i32;
             self.look_at_members(world, machines, &image, &seen, min_isr);
         }
-        look_at_acks(world, machines, &seen, min_isr);
+        let incarnations = machines.iter().map(|machine| (machine.id(), machine.incarnation())).collect();
+        let before = std::mem::replace(&mut self.incarnations, incarnations);
+        look_at_acks(world, machines, &seen, &before, min_isr);
     }
 
     fn look_at_metadata(&mut self, world: &World, machines: &[Machine], min_isr: usize) {
@@ -290,18 +294,25 @@ pub(crate) fn state_of(image: &MetadataImage, key: PartitionKey) -> Option<&Part
 
 /// O14: when a record is acknowledged, enough replicas hold it, and durably so if that is the policy. A machine that is
 /// down or frozen may hold it: nobody can say. Nor of one whose present process the metadata do not know as active: its
-/// leader counts what the last one held, though a power cut may have taken that since.
-fn look_at_acks(world: &World, machines: &[Machine], seen: &BTreeMap<PartitionKey, Seen>, min_isr: usize) {
+/// leader counts what the last one held, though a power cut may have taken that since. Nor of one whose process is not that
+/// of `before`: what the last one had synced and answered for, this one has yet to sync again.
+fn look_at_acks(
+    world: &World,
+    machines: &[Machine],
+    seen: &BTreeMap<PartitionKey, Seen>,
+    before: &BTreeMap<i32, [u8; 16]>,
+    min_isr: usize,
+) {
     let acks = std::mem::take(&mut world.history().fresh_acks);
     let running = sound(machines).count();
     let image = newest_image(machines);
     for (key, offset) in acks {
         let Some(Seen { topic, views, .. }) = seen.get(&key) else { continue };
         let is_known = |node: i32| {
-            let is_active = |image: &Arc<MetadataImage>| {
-                machines.iter().any(|machine| machine.id() == node && is_active(machine, image))
-            };
-            image.as_ref().is_none_or(is_active)
+            machines.iter().filter(|machine| machine.id() == node).all(|machine| {
+                before.get(&node) == Some(&machine.incarnation())
+                    && image.as_ref().is_none_or(|image| is_active(machine, image))
+            })
         };
         let holds = |view: &&ReplicaView| {
             let end = if world.is_durable { view.flushed } else { view.end };
