@@ -67,8 +67,12 @@ async fn next(consumer: &StreamConsumer) -> (String, i32, (i32, i64)) {
     let received = loop {
         match timeout(PATIENCE, consumer.recv()).await.expect("something comes") {
             Ok(received) => break received,
-            // It tells of every connection that is lost, and goes on by itself.
-            Err(KafkaError::MessageConsumption(RDKafkaErrorCode::BrokerTransportFailure)) => {}
+            // It tells of every connection that is lost and of every answer that is late, and goes on by itself.
+            Err(KafkaError::MessageConsumption(
+                RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::OperationTimedOut,
+            )) => {}
             Err(error) => panic!("{error}"),
         }
     };
