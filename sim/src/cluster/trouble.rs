@@ -136,10 +136,21 @@ impl Trouble {
     fn end_the_doomed(&mut self, cluster: &mut Cluster) {
         for (_, undo) in std::mem::take(&mut self.ongoing) {
             if let Undo::Thaw(at, how) = undo {
-                let how = cluster.bound(at, how);
-                cluster.end_if_running(at, how);
+                self.thaw(cluster, at, how);
             }
         }
+    }
+
+    /// A frozen or failed machine ends. A scenario's word is kept; what was drawn is held against what else was lost
+    /// meanwhile.
+    fn thaw(&self, cluster: &mut Cluster, at: usize, how: End) {
+        let how = if self.is_drawn() { cluster.bound(at, how) } else { how };
+        cluster.end_if_running(at, how);
+    }
+
+    /// Whether the faults are drawn: else a scenario says itself when a node starts.
+    const fn is_drawn(&self) -> bool {
+        !self.kinds.is_empty()
     }
 
     async fn end_what_is_due(&mut self, cluster: &mut Cluster) {
@@ -155,18 +166,15 @@ impl Trouble {
                 Undo::Mend(cuts) => cuts.into_iter().for_each(|(from, to)| cluster.world.net.mend(from, to)),
                 Undo::GoodDisk(at) => cluster.machine(at).inject(DiskFaults::default()),
                 Undo::Thaw(at, how) => {
-                    // A scenario's word is kept; what was drawn is held against what else was lost meanwhile.
-                    let is_drawn = !self.kinds.is_empty();
-                    let how = if is_drawn { cluster.bound(at, how) } else { how };
-                    cluster.end_if_running(at, how);
-                    if is_drawn {
+                    self.thaw(cluster, at, how);
+                    if self.is_drawn() {
                         self.start_later(at);
                     }
                 }
             }
         }
-        if self.kinds.is_empty() {
-            return; // a scenario says itself when a node starts
+        if !self.is_drawn() {
+            return;
         }
         // A node that ended by itself is started again by whoever looks after it.
         for at in 0..cluster.len() {
