@@ -161,14 +161,13 @@ impl Cluster {
             return;
         }
         let Some(image) = self.newest_image() else { return };
-        let has_new_disk =
-            |machine: &&Machine| machine.node().is_some() && self.budget.unheard_disk() == Some(machine.id());
-        if self.machines.iter().filter(has_new_disk).any(|machine| truth::is_active(machine, &image)) {
+        let unheard = self.budget.unheard_disk();
+        if self.machines.iter().any(|m| Some(m.id()) == unheard && truth::is_active(m, &image)) {
             self.budget.heard_of_disk();
         }
         let is_whole = |machine: &&Machine| {
             let is_sound = !machine.disk().is_failing() && !machine.has_failed_log();
-            machine.node().is_some() && is_sound && truth::is_in_sync_everywhere(machine, &image)
+            is_sound && truth::is_in_sync_everywhere(machine, &image)
         };
         for id in self.machines.iter().filter(is_whole).map(Machine::id) {
             if self.budget.caught_up(id) {

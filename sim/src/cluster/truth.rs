@@ -59,11 +59,13 @@ pub(crate) fn newest_image(machines: &[Machine]) -> Option<Arc<MetadataImage>> {
     sound(machines).map(|(_, node)| node.image()).max_by_key(|image| image.offset())
 }
 
-/// Whether the broker's registration is that of the process that runs, and it may lead.
+/// Whether the broker's registration is that of the process that runs, and it may lead. One that has died counts as active
+/// in the metadata until its session ends; it does not here.
 pub(crate) fn is_active(machine: &Machine, image: &MetadataImage) -> bool {
-    image.broker(BrokerId(machine.id())).is_some_and(|registration| {
-        registration.incarnation == machine.incarnation() && registration.state == BrokerState::Active
-    })
+    machine.node().is_some()
+        && image.broker(BrokerId(machine.id())).is_some_and(|registration| {
+            registration.incarnation == machine.incarnation() && registration.state == BrokerState::Active
+        })
 }
 
 /// Whether every partition that counts on a node has another replica in sync whose present process is active.
@@ -99,8 +101,8 @@ impl Truth {
         self.newest =
             newest_image(machines).into_iter().chain(self.newest.take()).max_by_key(|image| image.offset());
         if let Some(image) = self.newest.clone() {
-            let coordinators = image.topic(COMPACTED).map_or(0, |topic| topic.partitions.iter().count());
-            world.history().coordinator_count = coordinators as i32;
+            world.history().coordinator_count =
+                image.topic(COMPACTED).map_or(0, |topic| topic.partition_count());
             self.look_at_members(world, machines, &image, &seen, min_isr);
         }
         let incarnations = machines.iter().map(|machine| (machine.id(), machine.incarnation())).collect();
