@@ -31,7 +31,7 @@ use crate::throttle::Throttles;
 use crate::timers::Timers;
 use highwater_core::config::{BrokerConfig, ConfigMap};
 use highwater_core::fetch::SessionsLimits;
-use highwater_core::ids::{BrokerEpoch, BrokerId};
+use highwater_core::ids::{BrokerEpoch, BrokerId, Offset};
 use highwater_core::metadata::{Asker, Endpoint, METADATA_TOPIC, MetadataImage, PlanContext};
 use highwater_core::random;
 use highwater_core::transport::PeerAddress;
@@ -161,6 +161,8 @@ pub struct Node {
     data_dir: Arc<DataDir>,
     meta_store: Arc<dyn MetaStore>,
     image: RwLock<Arc<MetadataImage>>,
+    /// The metadata below this offset are carried out: replicas are here and have their roles. The image is ahead.
+    applied: watch::Sender<Offset>,
     broker_config: watch::Sender<Arc<BrokerConfig>>,
     registry: Registry,
     controller: Arc<ControllerCell>,
@@ -253,6 +255,7 @@ impl Node {
             workers: Mutex::default(),
             halted: watch::Sender::new(None),
             timers_tasks: Mutex::default(),
+            applied: watch::Sender::new(image.offset()),
             image: RwLock::new(image),
             broker_config: watch::Sender::new(broker_config),
             config,
@@ -454,6 +457,25 @@ impl Node {
             is_other
         });
         *self.image.write().unwrap_or_else(PoisonError::into_inner) = image;
+    }
+
+    /// Below which offset the metadata are not only in the image, but carried out: replicas are here and have their
+    /// roles.
+    pub fn applied_offset(&self) -> Offset {
+        *self.applied.borrow()
+    }
+
+    /// Waits until the metadata are carried out up to `offset`.
+    pub async fn until_applied(&self, offset: Offset) {
+        let mut applied = self.applied.subscribe();
+        // The node goes on for as long as it is waited for.
+        let _ = applied.wait_for(|applied| *applied >= offset).await;
+    }
+
+    /// The metadata below this offset are carried out now.
+    pub(crate) fn carried_out(&self, offset: Offset) {
+        self.applied.send_replace(offset);
+        self.forwarder.applied();
     }
 
     /// The broker's effective settings.

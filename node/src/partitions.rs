@@ -256,7 +256,7 @@ impl Node {
         }
         self.desk().applied(&before, committed);
         self.membership().applied(&committed.image);
-        self.forwarder().applied(committed.image.offset());
+        self.carried_out(committed.image.offset());
     }
 
     /// Brokers were fenced, let in, or are about to stop: leaders propose none but the active for an ISR.

@@ -222,8 +222,11 @@ impl Forwarder {
         self.turn(&node);
     }
 
-    /// The metadata are applied up to here.
-    pub(crate) fn applied(&self, offset: Offset) {
+    /// More of the metadata may be carried out: passes on the answers that waited for it.
+    pub(crate) fn applied(&self) {
+        let Some(node) = self.node.upgrade() else { return };
+        // Not the image's: that is published before replicas are opened and have their roles.
+        let offset = node.applied_offset();
         let now = self.shell.clock.mono();
         let Ok(mut state) = self.cell.lock() else { return };
         let is_due = |answered: &mut Answered| answered.offset <= offset || answered.until <= now;
@@ -284,7 +287,7 @@ impl Forwarder {
         }
     }
 
-    fn answered(&self, node: &Node, reply: ForwardReply, payload: Vec<Bytes>) {
+    fn answered(&self, reply: ForwardReply, payload: Vec<Bytes>) {
         let now = self.shell.clock.mono();
         let Ok(mut state) = self.cell.lock() else { return };
         if reply.outcome == Outcome::NotController {
@@ -306,7 +309,7 @@ impl Forwarder {
                 state.answered.push(Answered { responder, answer, throttle, offset, until });
                 self.arm(&mut state);
                 drop(state);
-                self.applied(node.image().offset());
+                self.applied();
             }
             Outcome::Refused { why } => {
                 drop(state);
@@ -404,7 +407,7 @@ impl FrameHandler for Forwarder {
             }
         } else {
             match postcard::take_from_bytes::<ForwardReply>(&frame.header) {
-                Ok((reply, _)) if is_known => self.answered(&node, reply, frame.payload),
+                Ok((reply, _)) if is_known => self.answered(reply, frame.payload),
                 _ => unreadable(),
             }
         }
@@ -436,7 +439,7 @@ impl Timed for Forwarder {
             state.armed = None;
         }
         self.turn(&node);
-        self.applied(node.image().offset());
+        self.applied();
         if let Ok(mut state) = self.cell.lock() {
             self.arm(&mut state);
         }

@@ -318,10 +318,18 @@ async fn registered(node: &Node) {
     let mut standing = node.membership().subscribe();
     // The node goes on for as long as it is waited for.
     let _ = standing.wait_for(|standing| matches!(standing, Standing::Active)).await;
-    // The controller knows it before this node has applied it; only then clients are told of this node here, too.
-    let is_listed = || node.image().broker(node.id()).is_some_and(|registration| registration.is_active());
-    while !is_listed() {
-        tokio::time::sleep(LOOK_INTERVAL).await;
+    // The controller knows it before this node does; only then clients are told of this node here, too, and what it is
+    // to lead is led.
+    let listed = || {
+        let image = node.image();
+        let registration = image.broker(node.id()).filter(|registration| registration.is_active());
+        registration.map(|_| image.offset())
+    };
+    loop {
+        match listed() {
+            Some(offset) => return node.until_applied(offset).await,
+            None => tokio::time::sleep(LOOK_INTERVAL).await,
+        }
     }
 }
 

@@ -6,15 +6,19 @@ mod harness;
 
 use harness::{Broker, PATIENCE, Serve, lasting_address};
 use highwater_core::ids::BrokerId;
-use highwater_net_tcp::client::{Cluster as Client, ClusterOptions, TcpDial};
+use highwater_net_tcp::client::{Cluster as Client, ClusterOptions, Connection, TcpDial};
 use highwater_protocol::ErrorCode;
 use highwater_protocol::messages::{
-    CreatableTopic, CreateTopicsRequest, MetadataRequest, MetadataRequestTopic,
+    CreatableTopic, CreateTopicsRequest, ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
+    MetadataRequest, MetadataRequestTopic,
 };
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+/// ListOffsets' word for the first offset.
+const EARLIEST: i64 = -2;
 
 /// Three nodes, some of them away.
 struct Cluster {
@@ -306,30 +310,57 @@ fn a_throttled_move_takes_its_time_and_the_throttle_is_lifted_behind_it() {
     assert!(!lifted.contains("throttled.replicas"), "{lifted}");
 }
 
+/// Creates a topic with many partitions, so that taking their roles takes a node a while.
+async fn create_wide(broker: &Connection, name: &str) {
+    let topic = CreatableTopic {
+        name: name.to_owned(),
+        num_partitions: 24,
+        replication_factor: 3,
+        ..Default::default()
+    };
+    let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..Default::default() };
+    let made = broker.send(&request).await.expect("it answers");
+    assert_eq!(made.topics[0].error_code, ErrorCode::None, "{made:?}");
+}
+
+/// Which partitions of a topic a node leads, if it knows the topic.
+async fn led_by(node: i32, broker: &Connection, topic: &str) -> Vec<i32> {
+    let topics = Some(vec![MetadataRequestTopic { name: Some(topic.to_owned()), ..Default::default() }]);
+    let request = MetadataRequest { topics, allow_auto_topic_creation: false, ..Default::default() };
+    let seen = &broker.send(&request).await.expect("it answers").topics[0];
+    assert_eq!(seen.error_code, ErrorCode::None, "node {node} does not know what it made: {seen:?}");
+    assert!(seen.partitions.iter().all(|partition| partition.leader_id > 0), "{seen:?}");
+    let led = seen.partitions.iter().filter(|partition| partition.leader_id == node);
+    led.map(|partition| partition.partition_index).collect()
+}
+
+/// What a node says of the first offsets of partitions that it leads.
+async fn first_offsets(broker: &Connection, topic: &str, partitions: Vec<i32>) -> Vec<(i32, ErrorCode)> {
+    let of_partition = |partition_index| ListOffsetsPartition {
+        partition_index,
+        current_leader_epoch: -1,
+        timestamp: EARLIEST,
+    };
+    let partitions = partitions.into_iter().map(of_partition).collect();
+    let topics = vec![ListOffsetsTopic { name: topic.to_owned(), partitions }];
+    let request = ListOffsetsRequest { replica_id: -1, topics, ..Default::default() };
+    let told = &broker.send(&request).await.expect("it answers").topics[0].partitions;
+    told.iter().map(|partition| (partition.partition_index, partition.error_code)).collect()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_says_that_a_topic_is_made_knows_of_it() {
+async fn whoever_says_that_a_topic_is_made_knows_of_it_and_serves_it() {
     let cluster = Cluster::start(4);
     for (node, (listen, _)) in (1..).zip(&cluster.addresses) {
         let client = Client::new(TcpDial::default(), listen, ClusterOptions::default()).expect("an address");
         let broker = client.broker(BrokerId(node)).await.expect("it is up");
-        for number in 0..20 {
+        for number in 0..8 {
             let name = format!("by-{node}-{number}");
-            let topic = CreatableTopic {
-                name: name.clone(),
-                num_partitions: 2,
-                replication_factor: 3,
-                ..Default::default()
-            };
-            let create =
-                CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..Default::default() };
-            let made = broker.send(&create).await.expect("it answers");
-            assert_eq!(made.topics[0].error_code, ErrorCode::None, "{made:?}");
-            let topics = Some(vec![MetadataRequestTopic { name: Some(name), ..Default::default() }]);
-            let look = MetadataRequest { topics, allow_auto_topic_creation: false, ..Default::default() };
-            let seen = broker.send(&look).await.expect("it answers");
-            let seen = &seen.topics[0];
-            assert_eq!(seen.error_code, ErrorCode::None, "node {node} does not know what it made: {seen:?}");
-            assert!(seen.partitions.iter().all(|partition| partition.leader_id > 0), "{seen:?}");
+            create_wide(&broker, &name).await;
+            let led = led_by(node, &broker, &name).await;
+            assert!(!led.is_empty(), "leaders are spread over the nodes");
+            let told = first_offsets(&broker, &name, led).await;
+            assert!(told.iter().all(|(_, code)| *code == ErrorCode::None), "node {node}: {told:?}");
         }
     }
 }
