@@ -148,9 +148,13 @@ impl SegmentFile {
         self.removed.store(true, Ordering::Release);
     }
 
-    /// Whether its log has removed it, or is about to.
-    pub(super) fn is_removed(&self) -> bool {
-        self.removed.load(Ordering::Acquire)
+    /// The open file, if its bytes are to be made durable. One that its log has removed meanwhile, or is about to, and
+    /// that nobody holds open needs no sync: nothing of it is to outlive a crash.
+    pub(super) fn to_sync(&self) -> io::Result<Option<Arc<dyn DiskFile>>> {
+        match self.handle() {
+            Err(_) if self.removed.load(Ordering::Acquire) => Ok(None),
+            opened => opened.map(Some),
+        }
     }
 
     /// Opens the file for good, before its path is removed or given to another: readers that hold this file go on.

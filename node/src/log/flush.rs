@@ -35,27 +35,22 @@ pub enum SyncTarget {
 }
 
 impl SyncTarget {
-    /// Syncs it. A file that its log has removed meanwhile and nobody holds open needs none: nothing of it is to outlive
-    /// a crash.
+    /// Syncs it, if it needs it.
     pub fn sync(&self, disk: &dyn Disk) -> Submitted<()> {
         match self {
-            Self::File(file) => match file.handle() {
-                Ok(handle) => handle.sync(),
-                Err(_) if file.is_removed() => Submitted::Done(Ok(())),
+            Self::File(file) => match file.to_sync() {
+                Ok(Some(handle)) => handle.sync(),
+                Ok(None) => Submitted::Done(Ok(())),
                 Err(error) => Submitted::Done(Err(error)),
             },
             Self::Dir(path) => disk.sync_dir(path),
         }
     }
 
-    /// Syncs it and waits.
+    /// Syncs it, if it needs it, and waits.
     pub fn sync_now(&self, disk: &dyn Disk) -> io::Result<()> {
         match self {
-            Self::File(file) => match file.handle() {
-                Ok(handle) => handle.sync_now(),
-                Err(_) if file.is_removed() => Ok(()),
-                Err(error) => Err(error),
-            },
+            Self::File(file) => file.to_sync()?.map_or(Ok(()), |handle| handle.sync_now()),
             Self::Dir(path) => disk.sync_dir(path).now(),
         }
     }
