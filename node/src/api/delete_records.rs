@@ -14,7 +14,6 @@ use highwater_protocol::messages::{
 };
 use highwater_protocol::topics::TopicRef;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Serves a request.
 pub(super) fn handle(call: Call<'_>, request: DeleteRecordsRequest) {
@@ -38,9 +37,9 @@ pub(super) fn handle(call: Call<'_>, request: DeleteRecordsRequest) {
         }
         topics.push(DeleteRecordsTopicResult { name: topic.name.clone(), partitions });
     }
-    let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let deadline = call.deadline(request.timeout_ms);
     let answer = Pending { node: call.node.clone(), responder: call.responder, topics };
-    pending.start_until(answer, call.received_at + timeout, call.node.timers());
+    pending.start_until(answer, deadline, call.node.timers());
 }
 
 fn answer(partition_index: i32, result: Result<Offset, ErrorCode>) -> DeleteRecordsPartitionResult {

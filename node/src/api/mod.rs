@@ -103,6 +103,11 @@ impl Call<'_> {
         principal.split_once(':').map_or(principal, |(_, user)| user)
     }
 
+    /// When a request that names a time-out is answered at the latest; 0 and less are at once.
+    fn deadline(&self, timeout_ms: i32) -> Instant {
+        self.received_at + Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0))
+    }
+
     /// Lets the active controller answer, if this node is not it. Gives the call back if it is.
     fn unless_active(self) -> Option<Self> {
         if self.node.controller().is_active() {

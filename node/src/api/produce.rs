@@ -65,12 +65,11 @@ pub(super) fn handle(call: Call<'_>, request: &ProduceView) {
     call.node.counters().bytes_in.fetch_add(bytes as u64, Relaxed);
     let now = call.node.clock().mono();
     let throttle = call.node.throttles().bytes(now, QuotaKind::Produce, call.client_id(), bytes as u64);
+    let deadline = call.deadline(request.timeout_ms);
     let finish = Finish { responder: call.responder, is_silent: request.acks == 0, throttle };
     match waiting {
         None => finish.send(answers),
         Some(pending) => {
-            let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
-            let deadline = call.received_at + timeout;
             pending.start_until(Pending { finish, answers }, deadline, call.node.timers());
         }
     }
