@@ -26,7 +26,7 @@ impl Cluster {
     /// L1, L2: there is one active controller, found in few elections, and every partition has a leader and all its
     /// replicas in sync.
     pub(crate) async fn await_health(&mut self) {
-        let epoch_before = self.truth.quorum_epoch();
+        let epoch_before = self.truth.quorum_epoch(&self.machines);
         let mut missing = String::new();
         for _ in 0..STEPS_MAX {
             self.pass(STEP_MS).await;
@@ -42,7 +42,8 @@ impl Cluster {
             };
             if missing.is_empty() {
                 self.world.note("the cluster is whole");
-                let verdict = check::few_elections(epoch_before, self.truth.quorum_epoch());
+                let epoch = self.truth.quorum_epoch(&self.machines);
+                let verdict = check::few_elections(epoch_before, epoch);
                 self.world.history().judge("L1", verdict);
                 return;
             }

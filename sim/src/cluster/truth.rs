@@ -19,6 +19,9 @@ use std::sync::Arc;
 /// The internal topic that is compacted: batches of one log may be gone that another one still has.
 const COMPACTED: &str = "__consumer_offsets";
 
+/// Nobody's id: in this epoch nobody may lead.
+const NOBODY: i32 = -1;
+
 /// The ledger of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Truth {
@@ -97,9 +100,9 @@ impl Truth {
         }
         self.look_at_metadata(world, machines, min_isr);
         self.look_at_quorum(world, machines);
-        self.look_at_coordinators(world, machines);
         self.newest =
             newest_image(machines).into_iter().chain(self.newest.take()).max_by_key(|image| image.offset());
+        self.look_at_coordinators(world, machines);
         if let Some(image) = self.newest.clone() {
             world.history().coordinator_count =
                 image.topic(COMPACTED).map_or(0, |topic| topic.partition_count());
@@ -138,9 +141,10 @@ impl Truth {
         }
     }
 
-    /// The newest epoch in which anybody led the quorum.
-    pub(crate) fn quorum_epoch(&self) -> i32 {
-        self.quorum.newest_epoch()
+    /// The newest epoch of the quorum that anybody leads or votes in: where votes were split nobody led.
+    pub(crate) fn quorum_epoch(&self, machines: &[Machine]) -> i32 {
+        let heard_of = sound(machines).filter_map(|(_, node)| node.controller().epoch());
+        heard_of.map(|epoch| epoch.0).fold(self.quorum.newest_epoch(), i32::max)
     }
 
     /// Who leads the partitions of the coordinators, and whether those who acknowledged commits did (O8, O25).
@@ -163,7 +167,13 @@ impl Truth {
         for commit in std::mem::take(&mut history.fresh_commits) {
             let Some(key) = keys.get(&commit.partition) else { continue };
             let of_key = self.leaders.range((*key, 0)..=(*key, i32::MAX));
-            let leaders = of_key.map(|((_, epoch), leader)| (*epoch, *leader)).collect();
+            let mut leaders: BTreeMap<i32, i32> =
+                of_key.map(|((_, epoch), leader)| (*epoch, *leader)).collect();
+            // Who was elected and gone before anybody looked is known from the metadata only.
+            if let Some(state) = self.newest.as_deref().and_then(|image| state_of(image, *key)) {
+                let elected = state.leader.map_or(NOBODY, |leader| leader.0);
+                leaders.entry(state.leader_epoch.0).or_insert(elected);
+            }
             history.judge("O25", coordinator::commit_is_of_current_coordinator(commit, &leaders));
         }
     }
