@@ -14,6 +14,7 @@ use crate::network::{SimDial, SimListen};
 use crate::rng::Rng;
 use highwater::broker::Broker;
 use highwater::controller::InitialController;
+use highwater::log::LogError;
 use highwater::node::{Node, NodeSetup, Platform};
 use highwater::partition::Partition;
 use highwater_core::config::ConfigMap;
@@ -23,6 +24,7 @@ use highwater_core::replica::{Offline, Role};
 use highwater_core::transport::PeerAddress;
 use highwater_protocol::Uuid;
 use madsim::runtime::{Handle, NodeHandle};
+use madsim::task::{JoinError, JoinHandle};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -276,10 +278,22 @@ impl Machine {
 
     /// Stops the node in an orderly way, as SIGTERM does; then everything must be on the device.
     pub async fn stop(&mut self) {
+        if let Some(stopping) = self.begin_stop() {
+            let outcome = stopping.await;
+            self.has_stopped(outcome);
+        }
+    }
+
+    /// Asks the node, if it runs, to stop.
+    pub fn begin_stop(&mut self) -> Option<JoinHandle<Result<(), LogError>>> {
         self.note("clean stop");
-        let Some(Started::Up(broker)) = lock(&self.slot).take() else { return };
-        let stopped = self.machine.spawn(async move { broker.shutdown().await });
-        match stopped.await {
+        let Some(Started::Up(broker)) = lock(&self.slot).take() else { return None };
+        Some(self.machine.spawn(async move { broker.shutdown().await }))
+    }
+
+    /// What came of a stop.
+    pub fn has_stopped(&mut self, outcome: Result<Result<(), LogError>, JoinError>) {
+        match outcome {
             // What a frozen disk answered is gone with this incarnation, and so is a stop that took it for done.
             Ok(Ok(())) if self.disk.is_frozen() => self.note("the disk was frozen before the stop was done"),
             Ok(Ok(())) => {

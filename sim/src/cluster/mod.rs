@@ -127,12 +127,23 @@ impl Cluster {
         }
     }
 
-    /// Stops a node in order.
+    /// Stops a node in order, and watches meanwhile: where no controller answers it takes seconds.
     pub async fn stop(&mut self, at: usize) {
-        if self.machines[at].node().is_some() {
-            self.machines[at].stop().await;
-            self.end(at, End::Kill);
+        if self.machines[at].node().is_none() {
+            return;
         }
+        if let Some(stopping) = self.machines[at].begin_stop() {
+            while !stopping.is_finished() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                self.observe();
+            }
+            let outcome = stopping.await;
+            if self.machines[at].node().is_none() {
+                return; // it had to end while it was stopping
+            }
+            self.machines[at].has_stopped(outcome);
+        }
+        self.end(at, End::Kill);
     }
 
     /// Cuts what one machine sends to another, or mends it.

@@ -346,8 +346,7 @@ impl Trouble {
             if cluster.machines[at].node().is_none() || cluster.world.is_stopping() {
                 continue;
             }
-            cluster.machine(at).stop().await;
-            cluster.end(at, End::Kill);
+            cluster.stop(at).await;
             cluster.pass(self.rng.within(10, 300)).await;
             if !self.start(cluster, at).await {
                 return; // nobody stops the next one before this one is back
