@@ -1,7 +1,8 @@
 //! What lies between two images, as records: for whoever acts on records and has missed some behind a snapshot.
 
 use super::image::{MetadataImage, Topic};
-use super::records::{ConfigResource, Record, at};
+use super::records::{BrokerRegistration, BrokerState, ConfigResource, Record, at};
+use crate::ids::BrokerId;
 use std::collections::BTreeSet;
 
 impl MetadataImage {
@@ -44,13 +45,37 @@ impl MetadataImage {
             records.push(Record::UnregisterBroker { id, epoch: known.epoch });
         }
         for (id, now) in self.brokers() {
-            match before.broker(id) {
-                Some(known) if known == now => {}
-                Some(known) if known.epoch == now.epoch => {
-                    records.push(Record::BrokerChange { id, epoch: now.epoch, state: now.state });
-                }
-                _ => records.push(Record::RegisterBroker { id, registration: (**now).clone() }),
+            records.extend(self.registration_since(before, id, now));
+        }
+    }
+
+    /// Records that lead from what `before` knows of a broker to what this image does: whether it was ever let in shows
+    /// in them only.
+    pub(super) fn registration_since(
+        &self,
+        before: &Self,
+        id: BrokerId,
+        now: &BrokerRegistration,
+    ) -> Vec<Record> {
+        let register = |epoch, state| {
+            let registration = BrokerRegistration { epoch, state, ..now.clone() };
+            Record::RegisterBroker { id, registration }
+        };
+        let change = |state| Record::BrokerChange { id, epoch: now.epoch, state };
+        let served = self.served_epoch(id).unwrap_or(now.epoch);
+        let is_news = before.served_epoch(id) != Some(served);
+        let is_fenced_again = served == now.epoch && now.state != BrokerState::Active;
+        match before.broker(id) {
+            Some(known) if **known == *now && !is_news => Vec::new(),
+            Some(known) if known.epoch == now.epoch && is_fenced_again && is_news => {
+                vec![change(BrokerState::Active), change(now.state)]
             }
+            Some(known) if known.epoch == now.epoch => vec![change(now.state)],
+            Some(_) if is_fenced_again => vec![register(now.epoch, BrokerState::Active), change(now.state)],
+            _ if served != now.epoch && is_news => {
+                vec![register(served, BrokerState::Active), register(now.epoch, now.state)]
+            }
+            _ => vec![register(now.epoch, now.state)],
         }
     }
 
@@ -102,9 +127,8 @@ fn topic_changes(now: &Topic, before: Option<&Topic>, records: &mut Vec<Record>)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::BrokerEpoch;
-    use crate::ids::{BrokerId, ProducerId, TopicId};
-    use crate::metadata::{BrokerRegistration, BrokerState, PartitionState, QuotaEntity};
+    use crate::ids::{BrokerEpoch, ProducerId, TopicId};
+    use crate::metadata::{PartitionState, QuotaEntity};
 
     fn registration(epoch: i64) -> BrokerRegistration {
         BrokerRegistration {
@@ -152,6 +176,45 @@ mod tests {
         }
         let same = Record::RegisterBroker { id: one, registration: registration(5) };
         assert!(image.replayed(&[same]).is_failed(at(id, 0), one), "the same life registers again");
+    }
+
+    /// Every history of a broker of six events: it registers anew, is let in, is fenced, is forgotten.
+    fn histories() -> Vec<Vec<MetadataImage>> {
+        let id = BrokerId(1);
+        let mut histories = vec![vec![MetadataImage::default()]];
+        for step in 1..=6 {
+            let fenced = BrokerRegistration { state: BrokerState::Fenced, ..registration(step) };
+            let mut longer = Vec::new();
+            for history in &histories {
+                let now = &history[history.len() - 1];
+                let mut events = vec![Record::RegisterBroker { id, registration: fenced.clone() }];
+                if let Some(known) = now.broker(id) {
+                    let epoch = known.epoch;
+                    events.push(Record::BrokerChange { id, epoch, state: BrokerState::Active });
+                    events.push(Record::BrokerChange { id, epoch, state: BrokerState::Fenced });
+                    events.push(Record::UnregisterBroker { id, epoch });
+                }
+                let follow = |event| history.iter().cloned().chain([now.replayed([&event])]).collect();
+                longer.extend(events.into_iter().map(follow));
+            }
+            histories = longer;
+        }
+        histories
+    }
+
+    #[test]
+    fn whether_a_broker_was_ever_let_in_outlives_snapshots_and_gaps() {
+        let id = BrokerId(1);
+        let of_broker = |image: &MetadataImage| (image.broker(id).cloned(), image.served_epoch(id));
+        for history in histories() {
+            let last = &history[history.len() - 1];
+            let restored = MetadataImage::restore(&last.snapshot(), last.offset());
+            assert_eq!(of_broker(&restored), of_broker(last), "{history:#?}");
+            for before in &history {
+                let led = before.replayed(&last.changes_since(before));
+                assert_eq!(of_broker(&led), of_broker(last), "{before:#?} {history:#?}");
+            }
+        }
     }
 
     fn config(topic: TopicId, value: Option<&str>) -> Record {

@@ -42,6 +42,8 @@ pub struct MetadataImage {
     configs: CowMap<ConfigResource, Arc<ConfigMap>>,
     quotas: CowMap<QuotaEntity, Arc<BTreeMap<String, f64>>>,
     brokers: CowMap<BrokerId, Arc<BrokerRegistration>>,
+    /// Brokers whose registration was never let in, with the last epoch before it that was.
+    never_let_in: CowMap<BrokerId, BrokerEpoch>,
     features: CowMap<String, i16>,
     next_producer_id: ProducerId,
     pub(super) failures: Failures,
@@ -99,6 +101,13 @@ impl MetadataImage {
     /// The registration of a broker.
     pub fn broker(&self, id: BrokerId) -> Option<&Arc<BrokerRegistration>> {
         self.brokers.get(&id)
+    }
+
+    /// The last registration of a broker under which it may have led or been in an ISR. It is the present one, unless that
+    /// was never let in: then nothing was promised on its word, and its process may never have heard of it.
+    pub fn served_epoch(&self, id: BrokerId) -> Option<BrokerEpoch> {
+        let before = self.never_let_in.get(&id).copied();
+        before.or_else(|| self.broker(id).map(|registration| registration.epoch))
     }
 
     /// All registered brokers in the order of their ids.
@@ -199,20 +208,12 @@ impl MetadataImage {
             Record::PartitionChange { partition, state } => self.replay_partition_change(*partition, state),
             Record::Config { resource, name, value } => self.replay_config(resource, name, value.as_ref()),
             Record::ClientQuota { entity, key, value } => self.replay_client_quota(entity, key, *value),
-            Record::RegisterBroker { id, registration } => {
-                let before = self.brokers.insert(*id, Arc::new(registration.clone()));
-                let follows = |before: &BrokerRegistration| {
-                    let is_same_life =
-                        before.epoch == registration.epoch && before.incarnation == registration.incarnation;
-                    is_same_life || before.epoch < registration.epoch
-                };
-                assert!(before.is_none_or(|before| follows(&before)), "the epoch of broker {id} went back");
-                self.failures.broker_is(*id, Some(registration.epoch));
-            }
+            Record::RegisterBroker { id, registration } => self.replay_register_broker(*id, registration),
             Record::BrokerChange { id, epoch, state } => self.replay_broker_change(*id, *epoch, *state),
             Record::UnregisterBroker { id, epoch } => {
                 if self.brokers.get(id).is_some_and(|registration| registration.epoch == *epoch) {
                     self.brokers.remove(id);
+                    self.never_let_in.remove(id);
                     self.failures.broker_is(*id, None);
                 }
             }
@@ -255,7 +256,7 @@ impl MetadataImage {
         records.extend(self.cluster_id.iter().map(|id| Record::Cluster { id: id.to_string() }));
         records.extend(self.features().map(|(name, level)| Record::Feature { name: name.to_owned(), level }));
         for (id, registration) in self.brokers() {
-            records.push(Record::RegisterBroker { id, registration: (**registration).clone() });
+            records.extend(self.registration_since(&Self::default(), id, registration));
         }
         for topic in self.topics() {
             records.push(Record::Topic { id: topic.id, name: topic.name.to_string() });
@@ -404,11 +405,39 @@ impl MetadataImage {
         }
     }
 
+    fn replay_register_broker(&mut self, id: BrokerId, registration: &BrokerRegistration) {
+        let served = self.served_epoch(id);
+        let before = self.brokers.insert(id, Arc::new(registration.clone()));
+        let is_same_life = |before: &BrokerRegistration| {
+            before.epoch == registration.epoch && before.incarnation == registration.incarnation
+        };
+        let is_new = before.is_none_or(|before| {
+            assert!(
+                is_same_life(&before) || before.epoch < registration.epoch,
+                "the epoch of broker {id} went back"
+            );
+            !is_same_life(&before)
+        });
+        match served {
+            _ if registration.state == BrokerState::Active => {
+                self.never_let_in.remove(&id);
+            }
+            Some(served) if is_new => {
+                self.never_let_in.insert(id, served);
+            }
+            _ => {}
+        }
+        self.failures.broker_is(id, Some(registration.epoch));
+    }
+
     fn replay_broker_change(&mut self, id: BrokerId, epoch: BrokerEpoch, state: BrokerState) {
         if let Some(registration) =
             self.brokers.get_mut(&id).filter(|registration| registration.epoch == epoch)
         {
             Arc::make_mut(registration).state = state;
+            if state == BrokerState::Active {
+                self.never_let_in.remove(&id);
+            }
         }
     }
 }

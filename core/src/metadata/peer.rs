@@ -80,8 +80,8 @@ pub struct RegisterBroker {
     pub rack: Option<String>,
     /// The levels of features that it can serve (KIP-584).
     pub features: Vec<FeatureRange>,
-    /// The broker epoch under which the process before it stopped in good order; none if it did not, or if there was
-    /// none (KIP-966).
+    /// The last broker epoch that a process of this directory has heard of, if nothing written since then can be lost:
+    /// each stopped in good order, or died alone while its machine went on (KIP-966).
     pub clean_stop_of: Option<BrokerEpoch>,
 }
 

@@ -416,6 +416,47 @@ fn elections_on_request() {
     assert_eq!(trio.elect(7), ErrorCode::InvalidRequest);
 }
 
+/// Registers a life of broker 1 that knows of the registration `since` as the last under which it wrote, and lost nothing
+/// since then.
+fn register_since(trio: &mut Trio, life: u8, since: BrokerEpoch) -> BrokerEpoch {
+    let mut registration = trio.registration(1, life, End::Clean);
+    registration.announced.clean_stop_of = Some(since);
+    let plan = trio.solo.controller.plan_register_broker(trio.solo.context(), &registration, false);
+    trio.solo.commit(plan).expect("nobody holds the id")
+}
+
+#[test]
+fn a_registration_that_nobody_heard_of_costs_no_place() {
+    let mut trio = Trio::with_topic();
+    trio.fence(&[2]);
+    trio.fence(&[1]);
+    trio.fence(&[3]);
+    assert_eq!(trio.told(), "0 - 13");
+    let first = trio.epoch(1);
+    let unheard = register_since(&mut trio, 2, first);
+    let heard = register_since(&mut trio, 3, first);
+    assert!(first < unheard && unheard < heard);
+    assert_eq!(
+        trio.told(),
+        "0 - 13",
+        "what broker 1 was counted on for it wrote under its first registration"
+    );
+    register_since(&mut trio, 4, heard);
+    assert_eq!(trio.told(), "0 - 13", "it had heard of that one");
+    trio.join(3, 2, End::Unclean, false).expect("nobody holds the id");
+    trio.beat(3).expect("it is registered");
+    assert_eq!(trio.told(), "0 - 1", "who lost power must not lead in its place");
+    trio.beat(1).expect("it is registered");
+    assert_eq!(trio.told(), "1 1 -");
+
+    // Now something is promised on the word of its present registration: a disk as of before is an old one.
+    trio.beat(3).expect("it is registered");
+    let both = trio.item(&[1, 3]);
+    trio.alter(1, both).expect("it is as it should be");
+    register_since(&mut trio, 5, heard);
+    assert_eq!(trio.told(), "3 3 -");
+}
+
 #[test]
 fn a_lower_minimum_empties_the_elr_in_the_same_batch() {
     let mut trio = Trio::with_topic();

@@ -9,6 +9,7 @@ use super::election::Lost;
 use super::{Controller, Plan, PlanContext};
 use crate::guard;
 use crate::ids::{BrokerEpoch, BrokerId, ProducerId};
+use crate::metadata::image::MetadataImage;
 use crate::metadata::peer::{BrokerRefusal, RegisterBroker};
 use crate::metadata::records::{BrokerRegistration, BrokerState, ConfigResource, PartitionState, Record, at};
 use std::collections::BTreeSet;
@@ -67,11 +68,14 @@ impl Registration {
             })
     }
 
-    /// What the process before this one may have left behind incomplete.
-    fn lost(&self, before: &BrokerRegistration) -> Option<Lost> {
+    /// What the processes before this one may have left behind incomplete. A registration that was never let in is passed
+    /// over: the answer to it may have been lost, and what the broker held before is what it was counted on for.
+    fn lost(&self, latest: &MetadataImage, before: &BrokerRegistration) -> Option<Lost> {
         let is_other_directory =
             before.directory_id != NO_DIRECTORY && before.directory_id != self.announced.directory_id;
-        let was_clean = self.announced.clean_stop_of == Some(before.epoch) && !is_other_directory;
+        let served = latest.served_epoch(self.id).unwrap_or(before.epoch);
+        let is_complete = |since: BrokerEpoch| (served..=before.epoch).contains(&since);
+        let was_clean = self.announced.clean_stop_of.is_some_and(is_complete) && !is_other_directory;
         if guard!(UncleanRestartLeaves, was_clean) {
             return None;
         }
@@ -130,7 +134,7 @@ impl Controller {
         }
         let epoch = self.next_broker_epoch();
         let mut records = vec![registration.record(epoch, BrokerState::Fenced)];
-        let lost = registration.lost(before);
+        let lost = registration.lost(&self.latest, before);
         records.extend(self.change_partitions(
             context,
             &BrokersAfter::without(&self.latest, &[id]),
@@ -156,7 +160,8 @@ impl Controller {
             Record::BrokerChange { id, epoch, state: BrokerState::Active },
         ];
         let is_unclean_restart = self.latest.broker(id).is_some_and(|before| {
-            before.incarnation != registration.incarnation && registration.lost(before).is_some()
+            before.incarnation != registration.incarnation
+                && registration.lost(&self.latest, before).is_some()
         });
         records.extend(self.elections_of(id, is_unclean_restart));
         Plan { records, response: epoch }
