@@ -1,12 +1,13 @@
 //! `highwater cluster under-replicated`
 
-use super::super::connect::ConnectArgs;
+use super::super::connect::{Client, ConnectArgs};
 use super::super::output::{align_right, count, table, text};
 use super::super::{CliError, Output};
-use super::state::{self, Partition, until_none_left};
+use super::state::{self, LOOK_INTERVAL, Partition, until_none_left};
 use clap::Args;
 use serde::Serialize;
 use std::time::Duration;
+use tokio::time::{Instant, sleep};
 
 /// Flags of `highwater cluster under-replicated`.
 #[derive(Debug, Args)]
@@ -39,17 +40,21 @@ struct Lacking {
 
 /// Shows what is not whole, after waiting if that is wanted.
 pub(super) fn run(args: &UnderReplicatedArgs, output: Output) -> Result<(), CliError> {
+    let deadline = Instant::now() + Duration::from_secs(args.wait.unwrap_or(0));
     let found = args.connect.run(|client| async move {
-        if let Some(seconds) = args.wait {
-            let client = &client;
-            let left = || async move {
-                Ok(state::partitions(client).await?.iter().filter(|partition| !partition.is_whole()).count())
-            };
-            until_none_left("partitions whole", Duration::from_secs(seconds), left).await?;
+        loop {
+            if args.wait.is_some() {
+                let left = || async { Ok(lacking(&client).await?.len()) };
+                let at_most = deadline.saturating_duration_since(Instant::now());
+                until_none_left("partitions whole", at_most, left).await?;
+            }
+            let partitions = lacking(&client).await?;
+            // A node that has just woken up tells of the past, and another one was asked now.
+            if partitions.is_empty() || Instant::now() >= deadline {
+                return Ok(UnderReplicated { partitions });
+            }
+            sleep(LOOK_INTERVAL).await;
         }
-        let partitions = state::partitions(&client).await?;
-        let lacking = partitions.into_iter().filter(|partition| !partition.is_whole()).map(Lacking::of);
-        Ok(UnderReplicated { partitions: lacking.collect() })
     })?;
     output.print(&found, human)?;
     match found.partitions.len() {
@@ -60,6 +65,12 @@ pub(super) fn run(args: &UnderReplicatedArgs, output: Output) -> Result<(), CliE
         }
         _ => Ok(()),
     }
+}
+
+/// The partitions that are not whole, as whoever is asked sees them.
+async fn lacking(client: &Client) -> Result<Vec<Lacking>, CliError> {
+    let partitions = state::partitions(client).await?;
+    Ok(partitions.into_iter().filter(|partition| !partition.is_whole()).map(Lacking::of).collect())
 }
 
 impl Lacking {

@@ -20,7 +20,7 @@ pub(super) const DRAINED: &str = "highwater.broker.drained";
 pub(super) const BROKER_RESOURCE: i8 = 4;
 
 /// How often something that takes long is looked at.
-const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// One partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
