@@ -475,7 +475,7 @@ impl Node {
     /// The metadata below this offset are carried out now.
     pub(crate) fn carried_out(&self, offset: Offset) {
         self.applied.send_replace(offset);
-        self.forwarder.applied();
+        self.forwarder.applied(self);
     }
 
     /// The broker's effective settings.

@@ -408,24 +408,15 @@ impl MetadataImage {
     fn replay_register_broker(&mut self, id: BrokerId, registration: &BrokerRegistration) {
         let served = self.served_epoch(id);
         let before = self.brokers.insert(id, Arc::new(registration.clone()));
-        let is_same_life = |before: &BrokerRegistration| {
+        let is_same_life = before.as_ref().is_some_and(|before| {
             before.epoch == registration.epoch && before.incarnation == registration.incarnation
-        };
-        let is_new = before.is_none_or(|before| {
-            assert!(
-                is_same_life(&before) || before.epoch < registration.epoch,
-                "the epoch of broker {id} went back"
-            );
-            !is_same_life(&before)
         });
-        match served {
-            _ if registration.state == BrokerState::Active => {
-                self.never_let_in.remove(&id);
-            }
-            Some(served) if is_new => {
-                self.never_let_in.insert(id, served);
-            }
-            _ => {}
+        let is_later = before.is_none_or(|before| before.epoch < registration.epoch);
+        assert!(is_same_life || is_later, "the epoch of broker {id} went back");
+        if registration.state == BrokerState::Active {
+            self.never_let_in.remove(&id);
+        } else if !is_same_life && let Some(served) = served {
+            self.never_let_in.insert(id, served);
         }
         self.failures.broker_is(id, Some(registration.epoch));
     }

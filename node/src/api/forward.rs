@@ -223,8 +223,7 @@ impl Forwarder {
     }
 
     /// More of the metadata may be carried out: passes on the answers that waited for it.
-    pub(crate) fn applied(&self) {
-        let Some(node) = self.node.upgrade() else { return };
+    pub(crate) fn applied(&self, node: &Node) {
         // Not the image's: that is published before replicas are opened and have their roles.
         let offset = node.applied_offset();
         let now = self.shell.clock.mono();
@@ -287,7 +286,7 @@ impl Forwarder {
         }
     }
 
-    fn answered(&self, reply: ForwardReply, payload: Vec<Bytes>) {
+    fn answered(&self, node: &Node, reply: ForwardReply, payload: Vec<Bytes>) {
         let now = self.shell.clock.mono();
         let Ok(mut state) = self.cell.lock() else { return };
         if reply.outcome == Outcome::NotController {
@@ -309,7 +308,7 @@ impl Forwarder {
                 state.answered.push(Answered { responder, answer, throttle, offset, until });
                 self.arm(&mut state);
                 drop(state);
-                self.applied();
+                self.applied(node);
             }
             Outcome::Refused { why } => {
                 drop(state);
@@ -407,7 +406,7 @@ impl FrameHandler for Forwarder {
             }
         } else {
             match postcard::take_from_bytes::<ForwardReply>(&frame.header) {
-                Ok((reply, _)) if is_known => self.answered(reply, frame.payload),
+                Ok((reply, _)) if is_known => self.answered(&node, reply, frame.payload),
                 _ => unreadable(),
             }
         }
@@ -439,7 +438,7 @@ impl Timed for Forwarder {
             state.armed = None;
         }
         self.turn(&node);
-        self.applied();
+        self.applied(&node);
         if let Ok(mut state) = self.cell.lock() {
             self.arm(&mut state);
         }

@@ -70,10 +70,10 @@ impl Registration {
 
     /// What the processes before this one may have left behind incomplete. A registration that was never let in is passed
     /// over: the answer to it may have been lost, and what the broker held before is what it was counted on for.
-    fn lost(&self, latest: &MetadataImage, before: &BrokerRegistration) -> Option<Lost> {
+    fn lost(&self, latest: &MetadataImage) -> Option<Lost> {
+        let (before, served) = (latest.broker(self.id)?, latest.served_epoch(self.id)?);
         let is_other_directory =
             before.directory_id != NO_DIRECTORY && before.directory_id != self.announced.directory_id;
-        let served = latest.served_epoch(self.id).unwrap_or(before.epoch);
         let is_complete = |since: BrokerEpoch| (served..=before.epoch).contains(&since);
         let was_clean = self.announced.clean_stop_of.is_some_and(is_complete) && !is_other_directory;
         if guard!(UncleanRestartLeaves, was_clean) {
@@ -134,7 +134,7 @@ impl Controller {
         }
         let epoch = self.next_broker_epoch();
         let mut records = vec![registration.record(epoch, BrokerState::Fenced)];
-        let lost = registration.lost(&self.latest, before);
+        let lost = registration.lost(&self.latest);
         records.extend(self.change_partitions(
             context,
             &BrokersAfter::without(&self.latest, &[id]),
@@ -160,8 +160,7 @@ impl Controller {
             Record::BrokerChange { id, epoch, state: BrokerState::Active },
         ];
         let is_unclean_restart = self.latest.broker(id).is_some_and(|before| {
-            before.incarnation != registration.incarnation
-                && registration.lost(&self.latest, before).is_some()
+            before.incarnation != registration.incarnation && registration.lost(&self.latest).is_some()
         });
         records.extend(self.elections_of(id, is_unclean_restart));
         Plan { records, response: epoch }
