@@ -1,17 +1,26 @@
 //! The store on sled 0.34, which does not survive every power cut: values carry a checksum, and a store that does
-//! not open is moved aside and begun anew.
+//! not open is moved aside and begun anew. One that is only locked is whole, and is waited for.
 
 use super::{MetaStore, MetaStoreError, Put};
 use bytes::Bytes;
 use highwater_core::batch::crc32c;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// What sled may keep in memory. The store is written often and read at the start only.
 const CACHE_BYTES: u64 = 4 << 20;
 
 /// The bytes of the checksum in front of each value.
 const CRC_BYTES: usize = 4;
+
+/// How long a store may be locked by whoever had it before. The lock outlives a store that was dropped as long as a
+/// job of it runs, or a child of the process has not yet become another program.
+const LOCKED_MAX: Duration = Duration::from_secs(10);
+/// What sled 0.34 says of a store that is locked; it has no kind of error for that.
+const LOCKED: &str = "could not acquire lock";
+/// How often a locked store is tried.
+const LOCKED_RETRY: Duration = Duration::from_millis(10);
 
 /// A [`MetaStore`] on sled.
 #[derive(Debug)]
@@ -22,10 +31,22 @@ pub struct SledMeta {
 
 impl SledMeta {
     /// Opens the store in `dir`, or throws away what is there and begins anew; [`SledMeta::thrown_away`] tells.
+    /// Blocks while somebody else has it open, and fails when that takes longer than [`LOCKED_MAX`].
     pub fn open(dir: &Path) -> Result<Self, MetaStoreError> {
-        let cause = match open_db(dir) {
-            Ok(db) => return Ok(Self { db, thrown_away: None }),
-            Err(cause) => cause,
+        Self::open_within(dir, LOCKED_MAX)
+    }
+
+    fn open_within(dir: &Path, locked_max: Duration) -> Result<Self, MetaStoreError> {
+        let started = Instant::now();
+        let cause = loop {
+            match open_db(dir) {
+                Ok(db) => return Ok(Self { db, thrown_away: None }),
+                Err(cause) if !cause.contains(LOCKED) => break cause,
+                Err(cause) if started.elapsed() >= locked_max => {
+                    return Err(MetaStoreError(format!("another process has it open: {cause}")));
+                }
+                Err(_) => std::thread::sleep(LOCKED_RETRY),
+            }
         };
         let failed = |e: std::io::Error| MetaStoreError(format!("{}: {e}", dir.display()));
         let aside = aside(dir);
@@ -162,6 +183,29 @@ mod tests {
         std::fs::remove_dir_all(&path).unwrap();
         std::fs::write(&path, b"a file where the directory should be").unwrap();
         assert!(SledMeta::open(&path).unwrap().thrown_away().is_some());
+    }
+
+    #[test]
+    fn a_store_that_is_still_locked_is_waited_for_and_never_thrown_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("meta");
+        let store = SledMeta::open(&path).unwrap();
+        store.put_batch(&[put("k", "v")]).unwrap();
+        store.flush().unwrap();
+        drop(store);
+        let holder = std::fs::File::open(path.join("db")).unwrap();
+        holder.lock().unwrap();
+        let refused = SledMeta::open_within(&path, LOCKED_RETRY).unwrap_err();
+        assert!(refused.0.contains("another process has it open"), "{refused}");
+        assert!(!aside(&path).exists());
+        let store = std::thread::scope(|scope| {
+            let opening = scope.spawn(|| SledMeta::open(&path).unwrap());
+            std::thread::sleep(3 * LOCKED_RETRY);
+            drop(holder);
+            opening.join().unwrap()
+        });
+        assert_eq!(store.thrown_away(), None);
+        assert_eq!(store.get(b"k").unwrap().unwrap(), "v");
     }
 
     #[test]
