@@ -141,6 +141,16 @@ mod tests {
         (key.into(), Some(value.into()))
     }
 
+    /// A store that holds `v` under `k` and is closed.
+    fn left_behind() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("meta");
+        let store = SledMeta::open(&path).unwrap();
+        store.put_batch(&[put("k", "v")]).unwrap();
+        store.flush().unwrap();
+        (dir, path)
+    }
+
     #[test]
     fn what_is_put_is_read_and_outlives_the_process() {
         let dir = tempfile::tempdir().unwrap();
@@ -161,12 +171,7 @@ mod tests {
 
     #[test]
     fn a_store_that_does_not_open_is_begun_anew() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("meta");
-        let store = SledMeta::open(&path).unwrap();
-        store.put_batch(&[put("k", "v")]).unwrap();
-        store.flush().unwrap();
-        drop(store);
+        let (_dir, path) = left_behind();
         for damage in ["first", "second"] {
             let conf = path.join("conf");
             let mut bytes = std::fs::read(&conf).unwrap();
@@ -187,12 +192,7 @@ mod tests {
 
     #[test]
     fn a_store_that_is_still_locked_is_waited_for_and_never_thrown_away() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("meta");
-        let store = SledMeta::open(&path).unwrap();
-        store.put_batch(&[put("k", "v")]).unwrap();
-        store.flush().unwrap();
-        drop(store);
+        let (_dir, path) = left_behind();
         let holder = std::fs::File::open(path.join("db")).unwrap();
         holder.lock().unwrap();
         let refused = SledMeta::open_within(&path, LOCKED_RETRY).unwrap_err();
