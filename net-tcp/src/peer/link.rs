@@ -183,9 +183,7 @@ impl<T: Stream> Link<T> {
         for _ in 0..STEPS_PER_TURN_MAX {
             match self.step(cx) {
                 Ok(Poll::Ready(())) => {}
-                Ok(Poll::Pending) if self.queue.park(cx.waker(), self.takes_frames()) => {
-                    return Poll::Pending;
-                }
+                Ok(Poll::Pending) if self.rests(cx) => return Poll::Pending,
                 Ok(Poll::Pending) => {}
                 Err(end) => return Poll::Ready(end),
             }
@@ -206,9 +204,15 @@ impl<T: Stream> Link<T> {
         Ok(moved)
     }
 
+    /// Whether there is nothing to do before the task is woken. Of a connection that is closing the queue has nothing
+    /// more to tell: it would say again and again that it has ended.
+    fn rests(&self, cx: &Context<'_>) -> bool {
+        self.closing.is_some() || self.queue.park(cx.waker(), self.takes_frames())
+    }
+
     /// Whether the writer has room; if not, the queue is where frames wait.
     fn takes_frames(&self) -> bool {
-        self.closing.is_none() && self.unwritten_bytes < self.options.write_bytes_max
+        self.unwritten_bytes < self.options.write_bytes_max
     }
 
     fn take_queued(&mut self, now: Instant) {

@@ -3,6 +3,7 @@
 #![cfg(not(madsim))]
 
 mod bounds;
+mod closing;
 mod common;
 mod hostility;
 mod identity;
