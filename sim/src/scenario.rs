@@ -56,7 +56,7 @@ pub struct Scenario {
     pub durable: Option<bool>,
     /// How many nodes there are.
     pub nodes: usize,
-    /// Partitions of the topic that producers write to.
+    /// Partitions of the topic that producers write to. Of whole nodes only where a workload is said.
     pub partitions: i32,
     /// Copies of each partition.
     pub replication_factor: i16,
@@ -64,8 +64,8 @@ pub struct Scenario {
     pub min_isr: usize,
     /// Simulated time with faults.
     pub seconds: u64,
-    /// What clients do.
-    pub workload: Workload,
+    /// What clients do. If it is not said: the usual, which of whole nodes is another than of the machines alone.
+    pub workload: Option<Workload>,
     /// What an operator does to the cluster's shape meanwhile. Clusters only.
     pub reshape: Vec<Reshape>,
     /// How the network behaves all the time; drawn if it is not said.
@@ -94,7 +94,7 @@ pub struct Workload {
     pub members: usize,
     /// Of a thousand looks at its clock, so many make the operator do something.
     pub churn_permille: u32,
-    /// Of a thousand, so many make it move a partition's leader away and back at once.
+    /// Of a thousand, so many make it move a partition's leader away and back at once. The direct driver only.
     pub leader_moves_permille: u32,
     /// Of a thousand, so many add a partition to the topic that producers write to. The direct driver only.
     pub partitions_permille: u32,
@@ -132,7 +132,7 @@ impl Default for Scenario {
             replication_factor: 3,
             min_isr: 2,
             seconds: 15,
-            workload: Workload::default(),
+            workload: None,
             reshape: Vec::new(),
             network: None,
             profile: Profile::Mixed,
@@ -168,7 +168,7 @@ impl Scenario {
     /// The mixed workload of the direct driver.
     pub fn mixed() -> Self {
         let workload = Workload { leader_moves_permille: 10, ..Workload::default() };
-        Self { tier: vec![Tier::Direct], workload, ..Self::default() }
+        Self { tier: vec![Tier::Direct], workload: Some(workload), ..Self::default() }
     }
 
     /// Reads a scenario's text.
@@ -188,6 +188,11 @@ impl Scenario {
     /// The scenario's text.
     pub fn to_text(&self) -> String {
         toml::to_string(self).expect("a scenario has nothing that TOML cannot write")
+    }
+
+    /// What clients of the direct driver do.
+    pub fn clients(&self) -> Workload {
+        self.workload.clone().unwrap_or_default()
     }
 
     /// The guard that is to be removed.
@@ -212,7 +217,7 @@ impl Scenario {
         if !(1..=200).contains(&self.partitions) {
             return wrong("partitions: 1 to 200");
         }
-        if self.min_isr == 0 || self.seconds == 0 || self.workload.pace_us == 0 {
+        if self.min_isr == 0 || self.seconds == 0 || self.clients().pace_us == 0 {
             return wrong("min_isr, seconds and pace_us: above 0");
         }
         let faults = self.faults.iter().flatten();
@@ -221,6 +226,13 @@ impl Scenario {
         let is_whole = self.tier.iter().any(|tier| *tier != Tier::Direct);
         if is_whole && faults.clone().any(|planned| planned.fault.needs_direct_driver()) {
             return wrong("tier: logs that fail alone take the direct driver");
+        }
+        let told = self.clients();
+        if is_whole && (told.leader_moves_permille > 0 || told.partitions_permille > 0) {
+            return wrong("tier: an operator who moves leaders or adds partitions takes the direct driver");
+        }
+        if self.tier.contains(&Tier::Madsim) && self.workload.is_some() {
+            return wrong("workload: that of a node that is alone is drawn");
         }
         if self.drawn && self.tier != [Tier::Cluster] {
             return wrong("drawn: whole nodes only");
@@ -262,6 +274,8 @@ mod tests {
             "tier = ['cluster']\n[[faults]]\nat_ms = 1\nkind = 'log-error'\nnode = 1",
             "nodes = 2\nreplication_factor = 2\nreshape = ['voters']",
             "tier = ['direct']\ndrawn = true",
+            "tier = ['cluster']\n[workload]\npartitions_permille = 1",
+            "[workload]\ngroups = 2",
         ] {
             assert!(Scenario::parse(text).is_err(), "{text}");
         }

@@ -41,7 +41,7 @@ fn a_follower_that_cuts_its_log_at_its_high_watermark_is_noticed() {
 /// OF-04 (KAFKA-5600).
 #[test]
 fn a_committed_offset_read_before_the_log_was_is_noticed() {
-    let base = Scenario { workload: Workload::default(), ..scenario(Profile::FastElections) };
+    let base = Scenario { workload: Some(Workload::default()), ..scenario(Profile::FastElections) };
     found_by("CoordinatorLoaded", &base, &["O20", "O24"], 2000);
 }
 
@@ -68,7 +68,7 @@ fn a_refusal_that_is_believed_although_a_copy_is_carried_out_is_noticed() {
 #[test]
 fn a_fetch_of_another_epoch_that_counts_is_noticed() {
     let workload = Workload { leader_moves_permille: 500, ..Workload::default() };
-    let base = Scenario { workload, ..scenario(Profile::LostAnswers) };
+    let base = Scenario { workload: Some(workload), ..scenario(Profile::LostAnswers) };
     found_by("FollowerFetchEpoch", &base, &["O1", "O7", "O10"], 200);
 }
 
@@ -90,7 +90,7 @@ fn every_guard_rejects_or_has_a_reason() {
     for seed in 1000..2200 {
         let profile = profiles[seed as usize % profiles.len()];
         let base = if profile == Profile::FailingLogs { failing_logs() } else { scenario(profile) };
-        let run_of = Scenario { seed, workload: workload.clone(), ..base };
+        let run_of = Scenario { seed, workload: Some(workload.clone()), ..base };
         let outcome = run(&run_of, Options::default()).expect("nothing is removed");
         assert_eq!(outcome.violation, None, "seed {seed}, {profile:?}");
         for guard in outcome.guards.iter().filter(|guard| guard.rejects > 0) {
@@ -114,7 +114,7 @@ fn metadata_acknowledged_before_the_flush_are_noticed() {
 #[test]
 fn a_commit_of_an_old_generation_is_noticed() {
     let workload = Workload { members: 3, ..Workload::default() };
-    let base = Scenario { workload, ..scenario(Profile::Zombie) };
+    let base = Scenario { workload: Some(workload), ..scenario(Profile::Zombie) };
     found_by("GroupGeneration", &base, &["O20", "O21", "O22"], 200);
 }
 

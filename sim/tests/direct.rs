@@ -68,6 +68,7 @@ fn five_voters_and_three_replicas_hold_for_a_million_steps() {
     const STEPS: u64 = 1_000_000;
     let workload =
         Workload { consumers: 1, groups: 0, pace_us: 4_000, churn_permille: 0, ..Workload::default() };
+    let workload = Some(workload);
     let base = Scenario { nodes: 5, partitions: 1, seconds: 20, workload, ..Scenario::mixed() };
     let profiles = [Profile::FastElections, Profile::PowerLoss, Profile::Mixed, Profile::LostAnswers];
     let (mut steps, mut seed) = (0, 0);
@@ -107,7 +108,7 @@ fn every_scenario_of_the_direct_tier_holds() {
         scenario.removed = None; // `bank.rs` removes it
         let outcome = of_seed(&scenario, scenario.seed);
         assert_eq!(outcome.verdict, Verdict::Ok, "{}: {:?}", file.display(), outcome.violation);
-        let is_reshaped = !scenario.reshape.is_empty() || scenario.workload.partitions_permille > 0;
+        let is_reshaped = !scenario.reshape.is_empty() || scenario.clients().partitions_permille > 0;
         // one lost vote is taken away and given anew
         let least = if scenario.reshape == [Reshape::LostVoters] { 2 } else { 3 };
         assert!(!is_reshaped || outcome.totals.reshaped >= least, "{}: nothing changed", file.display());

@@ -8,8 +8,8 @@ use crate::machine::End;
 use crate::network::NetFaults;
 use crate::rng::Rng;
 use crate::run::{self, Outcome, Shared};
-use crate::scenario::{Reshape, Scenario};
-use crate::workload;
+use crate::scenario::{Reshape, Scenario, Workload};
+use crate::workload::{self, told};
 use highwater_core::config::ConfigMap;
 use highwater_core::guard::Guard;
 use madsim::runtime::Handle;
@@ -43,6 +43,10 @@ pub struct ClusterPlan {
     pub lies_in_wait: bool,
     /// What an operator does to the cluster's shape; drawn if not given.
     pub reshape: Option<Vec<Reshape>>,
+    /// What clients do, to a topic of so many partitions; if not given, the usual.
+    pub clients: Option<(i32, Workload)>,
+    /// Whether no oracle looks at the nodes, so that it can be told what that costs.
+    pub is_blind: bool,
     /// Whether the trace is shown while the run goes.
     pub is_printing: bool,
 }
@@ -65,6 +69,7 @@ impl ClusterPlan {
             profile: scenario.profile,
             faults: scenario.faults.clone(),
             reshape: Some(scenario.reshape.clone()),
+            clients: scenario.workload.clone().map(|told| (scenario.partitions, told)),
             ..Self::of(scenario.seed)
         }
     }
@@ -93,22 +98,31 @@ async fn whole_run(plan: ClusterPlan, shared: Shared) {
         plan.seed
     ));
     let mut cluster = Cluster::new(&world, &mut rng, nodes, &config);
+    if plan.is_blind {
+        cluster.look_away();
+    }
     let ip = CLIENTS_HOST.parse().expect("an address");
     let clients = Handle::current().create_node().name("clients").ip(ip).build();
     for at in 0..nodes {
         cluster.start(at).await;
     }
     let begun = {
-        let (world, clients) = (world.clone(), clients.clone());
+        let (world, clients, told) = (world.clone(), clients.clone(), plan.clients.clone());
         let mut rng = rng.fork();
-        madsim::task::spawn(async move { workload::begin(&world, &clients, &mut rng).await })
+        madsim::task::spawn(async move {
+            match told {
+                Some((partitions, told)) => told::begin(&world, &clients, &mut rng, partitions, &told).await,
+                None => workload::begin(&world, &clients, &mut rng).await,
+            }
+        })
     };
     let mut workload = setup(&world, &mut cluster, begun).await;
     let mut shape_rng = Rng::new(plan.seed ^ SHAPE);
     let reshape = plan.reshape.clone().unwrap_or_else(|| draw_reshape(&mut shape_rng, nodes));
     world.note(format_args!("reshape {reshape:?}"));
     if nodes > 1 {
-        workload::extend(&world, &clients, &mut shape_rng, &reshape, &mut workload);
+        let is_told = plan.clients.is_some();
+        workload::extend(&world, &clients, &mut shape_rng, &reshape, is_told, &mut workload);
     }
     let trouble_ms = plan.trouble_ms.unwrap_or_else(|| rng.within(2000, 15_000));
     let mut trouble = match &plan.faults {
@@ -121,10 +135,11 @@ async fn whole_run(plan: ClusterPlan, shared: Shared) {
     trouble.make(&mut cluster, trouble_ms).await;
     cluster.heal().await;
     cluster.await_health().await;
-    if nodes > 1 && !workload.topics.is_empty() {
+    for group in std::mem::take(&mut workload.groups) {
         let client = Client::new(&world, shape_rng.fork(), "describer");
         let partitions = workload.topics[0].partitions;
-        let described = clients.spawn(liveness::await_stable_group(client, workload::READERS, partitions));
+        let described =
+            clients.spawn(async move { liveness::await_stable_group(client, &group, partitions).await });
         while !described.is_finished() && !world.is_stopping() {
             cluster.pass(10).await;
         }

@@ -180,7 +180,7 @@ const fn count_guards() -> Vec<GuardCount> {
 
 /// Draws everything that the scenario leaves open and puts the world together.
 fn build(scenario: &Scenario, options: Options, rng: &mut Rng) -> World {
-    let workload = &scenario.workload;
+    let workload = scenario.clients();
     let client_count = 1
         + workload.idempotent_producers
         + workload.plain_producers
@@ -215,7 +215,7 @@ fn node_settings(scenario: &Scenario, rng: &mut Rng) -> ConfigMap {
 }
 
 fn clients(scenario: &Scenario, rng: &mut Rng) -> Vec<Client> {
-    let workload = &scenario.workload;
+    let workload = scenario.clients();
     let nodes = scenario.nodes;
     let mut clients: Vec<Client> = Vec::new();
     let mut contact = |clients: &Vec<Client>| {

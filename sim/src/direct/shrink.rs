@@ -2,7 +2,7 @@
 
 use super::network::NetworkFaults;
 use super::run::{Options, Outcome, run};
-use crate::scenario::{Scenario, ScenarioError};
+use crate::scenario::{Scenario, ScenarioError, Workload};
 
 /// What shrinking came to.
 #[derive(Clone, Debug)]
@@ -130,16 +130,11 @@ impl Shrinker {
     fn send_clients_home(&mut self) {
         type Change = fn(&mut Scenario);
         let changes: [Change; 6] = [
-            |scenario| scenario.workload.churn_permille = 0,
-            |scenario| scenario.workload.groups = scenario.workload.groups.saturating_sub(1),
-            |scenario| scenario.workload.consumers = scenario.workload.consumers.saturating_sub(1),
-            |scenario| {
-                scenario.workload.plain_producers = scenario.workload.plain_producers.saturating_sub(1);
-            },
-            |scenario| {
-                scenario.workload.idempotent_producers =
-                    scenario.workload.idempotent_producers.saturating_sub(1);
-            },
+            |scenario| clients(scenario).churn_permille = 0,
+            |scenario| one_less(&mut clients(scenario).groups),
+            |scenario| one_less(&mut clients(scenario).consumers),
+            |scenario| one_less(&mut clients(scenario).plain_producers),
+            |scenario| one_less(&mut clients(scenario).idempotent_producers),
             |scenario| scenario.partitions = (scenario.partitions - 1).max(1),
         ];
         for change in changes {
@@ -150,4 +145,12 @@ impl Shrinker {
             }
         }
     }
+}
+
+fn clients(scenario: &mut Scenario) -> &mut Workload {
+    scenario.workload.get_or_insert_default()
+}
+
+const fn one_less(count: &mut usize) {
+    *count = count.saturating_sub(1);
 }

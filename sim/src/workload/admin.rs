@@ -86,27 +86,41 @@ pub struct Operator {
     client: Client,
     topic: TopicInfo,
     round: u64,
+    /// Of a thousand rounds, in so many something is done.
+    acts_permille: u32,
 }
 
 impl Operator {
     /// An operator that works on a topic of the other clients, and on one of its own.
     pub const fn new(client: Client, topic: TopicInfo) -> Self {
-        Self { client, topic, round: 0 }
+        Self { client, topic, round: 0, acts_permille: 1000 }
+    }
+
+    /// One who lets most rounds pass: of a thousand, all but so many.
+    #[must_use]
+    pub fn rarely(self, acts_permille: u32) -> Self {
+        Self { acts_permille, ..self }
     }
 
     /// Works until the run stops.
     pub async fn run(mut self) {
         while !self.client.world.is_stopping() {
-            self.round += 1;
-            match self.client.rng.below(4) {
-                0 => self.delete_records().await,
-                1 => self.configure().await,
-                _ => {
-                    // Nobody to tell: a lost answer ends the round, and the next goes on from what is there.
-                    let _ = self.come_and_go().await;
-                }
+            if self.acts_permille == 1000 || self.client.rng.happens(self.acts_permille) {
+                self.act().await;
             }
             self.client.rest(20, 300).await;
+        }
+    }
+
+    async fn act(&mut self) {
+        self.round += 1;
+        match self.client.rng.below(4) {
+            0 => self.delete_records().await,
+            1 => self.configure().await,
+            _ => {
+                // Nobody to tell: a lost answer ends the round, and the next goes on from what is there.
+                let _ = self.come_and_go().await;
+            }
         }
     }
 

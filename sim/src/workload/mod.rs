@@ -7,6 +7,7 @@ pub mod group_reader;
 pub mod producer;
 pub mod reading;
 pub mod reshape;
+pub mod told;
 
 use crate::client::{Client, TopicInfo, World};
 use crate::rng::Rng;
@@ -30,6 +31,8 @@ pub struct Workload {
     pub tasks: Vec<madsim::task::JoinHandle<()>>,
     /// What they write to.
     pub topics: Vec<TopicInfo>,
+    /// The groups that share the first topic and are stable once nothing goes wrong.
+    pub groups: Vec<String>,
 }
 
 /// Makes the topics and starts everyone. Nothing if the run stops before the topics are there.
@@ -44,7 +47,7 @@ pub async fn begin(world: &Arc<World>, clients: &NodeHandle, rng: &mut Rng) -> W
         Some((orders, retained))
     });
     let Ok(Some((orders, retained))) = created.await else { return Workload::default() };
-    name_topics(world, &orders, &retained);
+    name_topics(world, &[(&orders, false), (&retained, true)]);
     let group = |name: &str| format!("group-{name}");
     let mut tasks = Vec::new();
     for (name, topic, is_idempotent) in
@@ -65,34 +68,38 @@ pub async fn begin(world: &Arc<World>, clients: &NodeHandle, rng: &mut Rng) -> W
     let register = RegisterClient::new(client("reg", rng), group("register"), orders.clone());
     tasks.push(clients.spawn(register.run()));
     tasks.push(clients.spawn(Operator::new(client("op", rng), orders.clone()).run()));
-    Workload { tasks, topics: vec![orders, retained] }
+    Workload { tasks, topics: vec![orders, retained], groups: Vec::new() }
 }
 
-fn name_topics(world: &World, orders: &TopicInfo, retained: &TopicInfo) {
+/// Tells the history of topics, and whether their records are deleted by size.
+fn name_topics(world: &World, topics: &[(&TopicInfo, bool)]) {
     let mut history = world.history();
-    for topic in [orders, retained] {
+    for (topic, is_retained) in topics {
         for partition in 0..topic.partitions {
             let known = history.partition(topic.key(partition));
             known.topic.clone_from(&topic.name);
-            known.is_retained = topic == retained;
+            known.is_retained = *is_retained;
         }
     }
 }
 
-/// Starts what only clusters have: a group that reads, and an operator who changes the cluster's shape. All draws are
-/// from `rng`, which is no other's.
+/// Starts what only clusters have: a group that reads, unless a scenario tells of groups, and an operator who changes the
+/// cluster's shape. All draws are from `rng`, which is no other's.
 pub fn extend(
     world: &Arc<World>,
     clients: &NodeHandle,
     rng: &mut Rng,
     reshape: &[Reshape],
+    is_told: bool,
     workload: &mut Workload,
 ) {
     let Some(orders) = workload.topics.first().cloned() else { return };
-    for name in ["r1", "r2"] {
+    let readers: &[&str] = if is_told { &[] } else { &["r1", "r2"] };
+    for name in readers {
         let reader =
-            GroupReader::new(Client::new(world, rng.fork(), name), READERS.to_owned(), orders.clone());
+            GroupReader::new(Client::new(world, rng.fork(), *name), READERS.to_owned(), orders.clone());
         workload.tasks.push(clients.spawn(reader.run()));
+        workload.groups = vec![READERS.to_owned()];
     }
     if !reshape.is_empty() {
         let client = Client::new(world, rng.fork(), "shape");

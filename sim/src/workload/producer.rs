@@ -11,9 +11,13 @@ use highwater_protocol::messages::{
     InitProducerIdRequest, PartitionProduceData, PartitionProduceResponse, ProduceRequest, TopicProduceData,
 };
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 /// As many as `max.in.flight.requests.per.connection` allows an idempotent producer.
 const IN_FLIGHT_MAX: u64 = 5;
+
+/// Between two windows, on average.
+const USUAL_REST: Duration = Duration::from_millis(10);
 
 /// A batch that is to be sent, or was and is not answered for.
 #[derive(Clone, Debug)]
@@ -39,6 +43,8 @@ pub struct Producer {
     client: Client,
     topic: TopicInfo,
     is_idempotent: bool,
+    /// The time from one batch to the next, on average. If there is none, that from one window to the next is 10 ms.
+    pace: Option<Duration>,
     session: Option<Session>,
     number: u64,
 }
@@ -55,7 +61,13 @@ struct Session {
 impl Producer {
     /// A producer to a topic.
     pub const fn new(client: Client, topic: TopicInfo, is_idempotent: bool) -> Self {
-        Self { client, topic, is_idempotent, session: None, number: 0 }
+        Self { client, topic, is_idempotent, pace: None, session: None, number: 0 }
+    }
+
+    /// Another pace than the usual one.
+    #[must_use]
+    pub fn paced(self, pace: Duration) -> Self {
+        Self { pace: Some(pace), ..self }
     }
 
     /// Produces until the run stops.
@@ -74,7 +86,9 @@ impl Producer {
                     break;
                 }
             }
-            self.client.rest(0, 20).await;
+            let batches = if self.is_idempotent { count as u32 } else { 1 };
+            let mean = self.pace.map_or(USUAL_REST, |pace| pace * batches);
+            self.client.rest(0, 2 * mean.as_millis() as u64).await;
         }
     }
 
