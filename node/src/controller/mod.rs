@@ -19,6 +19,7 @@ mod pace;
 mod recovery;
 mod snapshot;
 mod state;
+mod telling;
 mod vote_file;
 
 pub use bootstrap::{InitialController, InitialControllerError};

@@ -4,6 +4,7 @@
 use super::pace::Pace;
 use super::recovery::Place;
 use super::snapshot;
+use super::telling::Teller;
 use super::vote_file::{self, VoteState};
 use super::{MetadataError, NotController};
 use crate::disk::{OpId, Submitted};
@@ -58,6 +59,7 @@ pub(super) struct State {
     reset: BTreeSet<BrokerId>,
     was_leading: bool,
     was_active: bool,
+    teller: Teller,
     /// The earliest deadline that is armed.
     pub(super) armed: Option<Instant>,
 }
@@ -118,6 +120,7 @@ impl State {
             reset: BTreeSet::new(),
             was_leading: false,
             was_active: false,
+            teller: Teller::default(),
             armed: None,
         }
     }
@@ -352,7 +355,7 @@ impl State {
                 if let Event::Voters(voters) = &event {
                     after.voters = Some(voters.clone());
                 }
-                tell(&event);
+                self.teller.tell(&event);
             }
             Effect::Halt(why) => after.halt = Some(why.to_owned()),
         }
@@ -499,62 +502,4 @@ impl State {
 
 fn frame(message: &Message, payload: Vec<Bytes>) -> Frame {
     Frame::with_payload(FrameKind::Quorum, MESSAGE_VERSION, message.encode(), payload)
-}
-
-/// Tells operators.
-fn tell(event: &Event) {
-    match event {
-        Event::LeaderLost { leader, is_dead: true } => {
-            tracing::warn!(leader = leader.id.0, "the controller's process is gone: an election follows");
-        }
-        Event::LeaderLost { leader, is_dead: false } => {
-            tracing::warn!(
-                leader = leader.id.0,
-                "nothing was heard of the controller for too long: an election follows"
-            );
-        }
-        Event::Campaign { epoch } => {
-            tracing::info!(epoch = epoch.0, "asking for votes to become the controller");
-        }
-        Event::Elected { epoch, granting } => {
-            let votes: Vec<i32> = granting.iter().map(|id| id.0).collect();
-            tracing::info!(epoch = epoch.0, ?votes, "elected as the controller");
-        }
-        Event::Following { leader, epoch } => {
-            tracing::info!(leader = leader.id.0, epoch = epoch.0, "following the controller");
-        }
-        Event::Resigned { epoch, why, is_asked: true } => {
-            tracing::info!(epoch = epoch.0, why, "no longer the controller");
-        }
-        Event::Resigned { epoch, why, is_asked: false } => {
-            tracing::warn!(epoch = epoch.0, why, "no longer the controller");
-        }
-        Event::Truncated { from, to } => {
-            tracing::warn!(from = from.0, to = to.0, "cut metadata that the controller never committed");
-        }
-        Event::Voters(voters) => tracing::info!(%voters, "the controllers that vote have changed"),
-        Event::ForeignDirectory(replica) => {
-            tracing::warn!(%replica, "a peer takes this node for the one whose disk it replaced: it does not vote until it is added");
-        }
-        Event::SecondLeader { known, claims } => {
-            tracing::error!(
-                known = known.id.0,
-                claims = claims.id.0,
-                "two nodes claim to be the controller of one epoch"
-            );
-        }
-        Event::BadRecords(from) => {
-            tracing::error!(
-                from = from.id.0,
-                "the controller sent metadata that does not follow on this log; it is fetched again"
-            );
-        }
-        Event::FetchingSnapshot(id) => {
-            tracing::info!(
-                end = id.end.0,
-                epoch = id.epoch.0,
-                "too far behind for the metadata log: fetching a snapshot"
-            );
-        }
-    }
 }
