@@ -156,6 +156,8 @@ guards! {
     CoordinatorLoadCurrent,
     /// The outcome of an append concerns the state that was loaded for it (GC-04).
     CoordinatorAppendCurrent,
+    /// A coordinator tells committed offsets only while nobody can have been elected in its place (O20, OF-07).
+    CoordinatorLease,
     /// A member speaks of the present generation (OF-01).
     GroupGeneration,
     /// A static member's request comes from the present holder of its instance id (GC-01, KIP-345).
@@ -185,6 +187,8 @@ guards! {
     QuorumEpochNotStale,
     /// A leader that no majority hears stands down (KAFKA-15489).
     QuorumCheckQuorum,
+    /// A controller that was not followed lately assures no broker that it still leads (O20).
+    LeaseOfFollowedLeader,
     /// A fetch counts only in the epoch it names (PR-03).
     QuorumFetchEpoch,
     /// A fetch acknowledges flushed records only (CQ-02).

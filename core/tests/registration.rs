@@ -210,6 +210,28 @@ fn a_new_controller_hears_of_it_at_once_and_the_old_one_is_not_believed() {
     assert_eq!(heartbeats(&broker.hears(Input::Controller(Some(CONTROLLER)))).len(), 1);
 }
 
+/// OF-07, O20: whoever stood still may have been replaced, and answers to what it asked before are no news.
+#[test]
+fn a_process_that_stood_still_holds_no_lease_until_it_is_heard_anew() {
+    let mut broker = Broker::active();
+    let holds = |broker: &Broker| broker.machine.holds_lease(broker.now().mono);
+    assert!(holds(&broker));
+    let beat = sent(&broker.passes(300)).remove(0);
+    broker.ms += 4000; // it stands still
+    assert!(!holds(&broker));
+    assert_eq!(broker.answer(&beat, stands(false, false)), [], "the answer to what it asked before");
+    assert!(!holds(&broker));
+    let beat = sent(&broker.passes(0)).remove(0);
+    broker.answer(&beat, BrokerReplyBody::NotController);
+    assert!(!holds(&broker), "a controller that is not followed vouches for nobody");
+    let beat = sent(&broker.passes(300)).pop().expect("it asks again");
+    broker.answer(&beat, stands(false, false));
+    assert!(holds(&broker));
+    let beat = sent(&broker.passes(300)).pop().expect("the next heartbeat");
+    broker.answer(&beat, stands(true, false));
+    assert!(!holds(&broker), "it is fenced: somebody else leads");
+}
+
 #[test]
 fn a_stale_epoch_is_registered_anew_and_one_that_was_removed_is_not() {
     let mut broker = Broker::active();

@@ -8,7 +8,7 @@ use crate::disk::Disk;
 use crate::log::{DataDir, DataDirConfig, DataDirError, LogContext, OpenFiles, read_owner};
 use crate::node::{NodeSetup, StartError};
 use crate::peers::{OpenPeers, Peers};
-use crate::registration::Beginning;
+use crate::registration::{Beginning, REFUSED_SHARE};
 use highwater_core::config::{BrokerConfig, ConfigMap, Layers};
 use highwater_core::ids::{BrokerEpoch, DirectoryId};
 use highwater_core::metadata::peer::RegisterBroker;
@@ -141,10 +141,14 @@ pub(crate) fn broker_config_of(fixed: &ConfigMap) -> BrokerConfig {
     BrokerConfig::resolve(&Layers { dynamic: &none, dynamic_default: &none, fixed })
 }
 
-/// How often the node says that it lives.
+/// How often the node says that it lives, and how long that holds.
 fn lifecycle_config(broker: &BrokerConfig) -> LifecycleConfig {
-    let interval = u64::try_from(broker.broker_heartbeat_interval_ms).unwrap_or(0).max(1);
-    LifecycleConfig { heartbeat_interval: Duration::from_millis(interval), ..LifecycleConfig::default() }
+    let millis = |ms: i32| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+    LifecycleConfig {
+        heartbeat_interval: millis(broker.broker_heartbeat_interval_ms.max(1)),
+        lease: millis(broker.broker_session_timeout_ms) / REFUSED_SHARE,
+        ..LifecycleConfig::default()
+    }
 }
 
 /// The name of this process.

@@ -114,6 +114,12 @@ fn a_leader_that_brings_deleted_records_back_is_noticed() {
     found_by("DeletionMinIsr", &base, &["O13"], 20..80);
 }
 
+/// OF-07: a coordinator that stood still tells what was committed before it did.
+#[test]
+fn a_coordinator_that_slept_and_answers_is_noticed() {
+    found_by("CoordinatorLease", &ClusterPlan::default(), &["O20", "O24"], 19_067..19_068);
+}
+
 /// OF-01 (KIP-447).
 #[test]
 fn a_commit_of_an_old_generation_is_noticed() {

@@ -122,6 +122,14 @@ impl Quorum {
         heard.len().checked_sub(needed).and_then(|at| heard.get(at).copied())
     }
 
+    /// Whether it leads, and a majority followed it so lately that nobody else can have been elected: half the time after
+    /// which they look for another. What a leader that is cut off says of brokers is nothing to rely on.
+    pub fn is_followed(&self, now: Instant) -> bool {
+        let lately = self.config.fetch_timeout / 2;
+        matches!(self.role, Role::Leader(_))
+            && guard!(LeaseOfFollowedLeader, self.quorum_heard_at().is_none_or(|heard| now < heard + lately))
+    }
+
     pub(super) fn leader_deadline(&self) -> Option<Instant> {
         let Role::Leader(state) = &self.role else { return None };
         let parked = state.parked.values().map(|parked| parked.until).min();

@@ -15,6 +15,7 @@
 //! time, and blocks of producer ids; and that a log failed, until the controller confirms that it knows.
 
 mod asks;
+mod lease;
 
 use crate::guard;
 use crate::ids::{BrokerEpoch, BrokerId, Offset, TopicPartition};
@@ -26,6 +27,7 @@ use crate::metadata::peer::{
 };
 use crate::time::{Instant, Now};
 use asks::{Alterations, HealthReports, Wanted};
+use lease::Lease;
 use std::time::Duration;
 
 /// How often and how long.
@@ -37,6 +39,9 @@ pub struct LifecycleConfig {
     pub request_timeout: Duration,
     /// The pause after a refusal.
     pub retry_pause: Duration,
+    /// How long a heartbeat that is answered well makes sure that nobody else leads in this broker's place. No longer than
+    /// the shortest time after which a controller fences a broker that it heard.
+    pub lease: Duration,
 }
 
 impl Default for LifecycleConfig {
@@ -45,6 +50,7 @@ impl Default for LifecycleConfig {
             heartbeat_interval: Duration::from_millis(300),
             request_timeout: Duration::from_millis(1000),
             retry_pause: Duration::from_millis(100),
+            lease: Duration::from_millis(600),
         }
     }
 }
@@ -142,6 +148,7 @@ pub struct BrokerLifecycle {
     heartbeats: (u64, u64),
     /// When a registration or a heartbeat is due.
     speak_at: Option<Instant>,
+    lease: Lease,
     alterations: Alterations,
     health: HealthReports,
     producer_ids: Wanted,
@@ -163,6 +170,7 @@ impl BrokerLifecycle {
             registering: None,
             heartbeats: (0, 0),
             speak_at: None,
+            lease: Lease::none(config.lease),
             alterations: Alterations::default(),
             health: HealthReports::default(),
             producer_ids: Wanted::default(),
@@ -176,7 +184,12 @@ impl BrokerLifecycle {
         config: LifecycleConfig,
         epoch: BrokerEpoch,
     ) -> Self {
-        Self { epoch: Some(epoch), standing: Standing::Active, ..Self::new(incarnation, announced, config) }
+        Self {
+            epoch: Some(epoch),
+            standing: Standing::Active,
+            lease: Lease::of_the_only_broker(config.lease),
+            ..Self::new(incarnation, announced, config)
+        }
     }
 
     /// Where the broker stands.
@@ -187,6 +200,12 @@ impl BrokerLifecycle {
     /// The epoch of its registration.
     pub const fn epoch(&self) -> Option<BrokerEpoch> {
         self.epoch
+    }
+
+    /// Whether nobody can have been elected in this broker's place because it was silent. What it tells as a leader
+    /// without asking its followers is to be told only then: it may have slept, and others gone on without it (O20).
+    pub fn holds_lease(&self, now: Instant) -> bool {
+        guard!(CoordinatorLease, self.lease.holds(now))
     }
 
     fn send(&mut self, body: BrokerRequestBody, out: &mut Outbox<Effect>) -> Option<u64> {
@@ -220,6 +239,7 @@ impl BrokerLifecycle {
                 };
                 if let Some(sent) = self.send(BrokerRequestBody::Heartbeat(heartbeat), out) {
                     self.heartbeats.1 = sent;
+                    self.lease.asked(now, sent);
                 }
                 self.speak_at = Some(now + self.config.heartbeat_interval);
             }
@@ -324,6 +344,7 @@ impl BrokerLifecycle {
         match body {
             BrokerReplyBody::Heartbeat(reply) => {
                 self.heartbeats.0 = self.heartbeats.0.max(to);
+                self.lease.answered(to, reply.is_fenced);
                 self.stands(now, reply, out);
             }
             BrokerReplyBody::NotController => self.speak_soon(now),
@@ -362,6 +383,7 @@ impl BrokerLifecycle {
         match why {
             BrokerRefusal::StaleBrokerEpoch => {
                 self.epoch = None;
+                self.lease.end();
                 // What was asked under that epoch is answered to nobody.
                 self.heartbeats.0 = self.correlation;
                 self.alterations.take_back();
@@ -372,6 +394,7 @@ impl BrokerLifecycle {
             }
             BrokerRefusal::NotRegistered => {
                 self.speak_at = None;
+                self.lease.end();
                 self.set_standing(Standing::Unregistered, out);
             }
             _ => self.speak_soon(now),

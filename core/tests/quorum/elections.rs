@@ -115,6 +115,23 @@ fn a_leader_without_a_majority_stands_down() {
 }
 
 #[test]
+fn a_leader_that_is_not_followed_vouches_for_nobody_long_before_it_stands_down() {
+    let (mut cluster, leader) = led(3);
+    for _ in 0..50 {
+        cluster.run(Duration::from_millis(100));
+        assert!(cluster.machine(leader).is_followed(cluster.now), "followers ask again all the time");
+    }
+    for other in (1..=3).filter(|id| *id != leader) {
+        assert!(!cluster.machine(other).is_followed(cluster.now), "who does not lead is not followed");
+        cluster.cut.insert((BrokerId(other), BrokerId(leader)));
+    }
+    cluster.run(SECOND);
+    assert!(cluster.machine(leader).is_active() && !cluster.machine(leader).is_followed(cluster.now));
+    let (alone, _) = led(1);
+    assert!(alone.machine(1).is_followed(alone.now + SECOND * 100), "nobody else can be elected");
+}
+
+#[test]
 fn nothing_is_said_of_a_vote_before_it_is_stored() {
     let mut cluster = Cluster::new(3, 0, 3);
     while cluster.nodes.values().all(|node| node.voting.is_none()) {

@@ -323,6 +323,12 @@ impl ControllerCell {
         self.cell.lock().ok().and_then(|state| state.quorum.silent_predecessor())
     }
 
+    /// Whether this node leads the quorum and was followed so lately that nobody else can lead it.
+    pub fn is_followed(&self) -> bool {
+        let now = self.shell.clock.mono();
+        self.cell.lock().is_ok_and(|state| state.quorum.is_followed(now))
+    }
+
     /// The quorum as this node sees it.
     pub fn status(&self) -> Option<QuorumStatus> {
         let now = self.shell.clock.mono();

@@ -21,8 +21,9 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// `refused_silence_max` over the session's time-out.
-const REFUSED_SHARE: u32 = 3;
+/// What part of a session's time-out passes before a broker is fenced whose machine refuses connections: the shortest time
+/// that any broker has once it was heard, and so what an answered heartbeat is good for.
+pub(crate) const REFUSED_SHARE: u32 = 3;
 
 struct State {
     sessions: Sessions,
@@ -197,6 +198,9 @@ impl Desk {
     /// What the committed metadata say of a broker (CQ-11), whatever was planned meanwhile.
     fn stands(&self, id: BrokerId, heartbeat: &BrokerHeartbeat, planned: HeartbeatReply) -> BrokerReplyBody {
         let Some(node) = self.node.upgrade() else { return BrokerReplyBody::NotController };
+        if !node.controller().is_followed() {
+            return BrokerReplyBody::NotController;
+        }
         let image = node.image();
         let Some(registration) =
             image.broker(id).filter(|registration| registration.epoch == heartbeat.broker_epoch)

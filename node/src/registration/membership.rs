@@ -104,6 +104,12 @@ impl Membership {
         *self.standing.borrow()
     }
 
+    /// Whether nobody can have been elected in this broker's place because it was silent.
+    pub fn holds_lease(&self) -> bool {
+        let now = self.shell.clock.mono();
+        self.cell.lock().is_ok_and(|state| state.machine.holds_lease(now))
+    }
+
     /// Follows where this process stands.
     pub fn subscribe(&self) -> watch::Receiver<Standing> {
         self.standing.subscribe()

@@ -85,6 +85,11 @@ impl Broker {
         self.lifecycle.epoch()
     }
 
+    /// Whether nobody can have been elected in its place because it was silent.
+    pub(crate) fn holds_lease(&self, here: Here) -> bool {
+        self.lifecycle.holds_lease(here.now.mono)
+    }
+
     /// Hands an input to the lifecycle.
     pub(crate) fn input(&mut self, env: &mut Env, here: Here, input: Input) -> Vec<Ordered> {
         self.lifecycle.handle(here.now, input, &mut self.outbox);
@@ -257,6 +262,9 @@ impl Broker {
                     Ok(mut reply) => {
                         let offset = heartbeat.metadata_offset;
                         self.sessions.heard(now, from, heartbeat.broker_epoch, offset);
+                        if !meta.quorum.is_followed(now) {
+                            return (plan.records, BrokerReplyBody::NotController);
+                        }
                         if reply.may_stop {
                             let end = controller.latest().offset().plus(plan.records.len() as i64);
                             self.sessions.stops_behind(from, end);

@@ -19,6 +19,8 @@ const TICK: Time = 40 * MILLI;
 pub(crate) struct Position {
     pub(crate) offset: Offset,
     pub(crate) last_epoch: Option<LeaderEpoch>,
+    /// The epoch of the last record before a committed offset: a leader of an older one does not know of it (KIP-320).
+    pub(crate) least_epoch: Option<LeaderEpoch>,
     /// The fetch that is under way, and since when.
     request: Option<(u64, Time)>,
     retry_at: Time,
@@ -35,6 +37,11 @@ impl Reader {
     /// Begins, or goes on, at an offset.
     pub(crate) fn assign(&mut self, partition: TopicPartition, offset: Offset) {
         self.positions.insert(partition, Position { offset, ..Position::default() });
+    }
+
+    /// Goes on at a committed offset, of which the commit says whose leader the last record was of.
+    pub(crate) fn resume(&mut self, partition: TopicPartition, offset: Offset, epoch: Option<LeaderEpoch>) {
+        self.positions.insert(partition, Position { offset, least_epoch: epoch, ..Position::default() });
     }
 
     /// Reads nothing any more.
@@ -65,6 +72,10 @@ impl Reader {
             return;
         }
         let Some((leader, epoch)) = contact.leader(partition) else { return contact.refresh(env) };
+        if position.least_epoch.is_some_and(|least| epoch < least) {
+            position.retry_at = env.now + 30 * MILLI;
+            return contact.refresh(env);
+        }
         let from = FetchFrom {
             offset: position.offset,
             current_leader_epoch: Some(epoch),

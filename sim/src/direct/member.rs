@@ -11,7 +11,7 @@ use bytes::Bytes;
 use highwater_core::coordinator::group::{GroupReply, GroupRequest, JoinContext};
 use highwater_core::coordinator::partition_for;
 use highwater_core::error_code::ErrorCode;
-use highwater_core::ids::{Offset, PartitionIndex, TopicId, TopicPartition};
+use highwater_core::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition};
 use highwater_protocol::Uuid;
 use highwater_protocol::messages as wire;
 
@@ -305,6 +305,14 @@ impl Member {
         self.step_out(env);
     }
 
+    /// The epoch of the record before an offset that it stands at (KIP-320).
+    fn epoch_before(&self, index: i32, offset: i64) -> Option<LeaderEpoch> {
+        let partition = TopicPartition { topic_id: self.topic_id, partition: PartitionIndex(index) };
+        let position =
+            self.reader.positions.get(&partition).filter(|position| position.offset.0 == offset)?;
+        position.last_epoch.max(position.least_epoch)
+    }
+
     /// How far it has read.
     fn offsets(&self) -> Vec<(i32, i64)> {
         let positions = self.reader.positions.iter();
@@ -337,6 +345,7 @@ impl Member {
         let partitions = offsets.iter().map(|(index, offset)| wire::OffsetCommitRequestPartition {
             partition_index: *index,
             committed_offset: *offset,
+            committed_leader_epoch: self.epoch_before(*index, *offset).map_or(-1, |epoch| epoch.0),
             ..Default::default()
         });
         let topic = wire::OffsetCommitRequestTopic {
@@ -456,13 +465,16 @@ impl Member {
             return self.resume(env, retries + 1);
         }
         let partitions = fetched.topics.iter().flat_map(|topic| &topic.partitions);
-        let read: Vec<_> = partitions.map(|p| (p.partition_index, p.committed_offset)).collect();
+        let partitions: Vec<_> = partitions.collect();
+        let read: Vec<_> = partitions.iter().map(|p| (p.partition_index, p.committed_offset)).collect();
         self.tell(env, format_args!("is told of commits {read:?}"));
         let verdict = env.truth.groups.read(id, &self.group, &read);
         env.truth.judge("O20", verdict);
-        for (index, offset) in read {
-            let partition = TopicPartition { topic_id: self.topic_id, partition: PartitionIndex(index) };
-            self.reader.assign(partition, Offset(offset.max(0)));
+        for found in partitions {
+            let index = PartitionIndex(found.partition_index);
+            let partition = TopicPartition { topic_id: self.topic_id, partition: index };
+            let epoch = Some(LeaderEpoch(found.committed_leader_epoch)).filter(|epoch| epoch.0 >= 0);
+            self.reader.resume(partition, Offset(found.committed_offset.max(0)), epoch);
         }
         self.phase = Phase::Working;
         self.heartbeat_at = env.now;

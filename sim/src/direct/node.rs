@@ -12,7 +12,7 @@ use super::replication::Replication;
 use super::store::SimLog;
 use highwater_core::batch::StampedBatch;
 use highwater_core::config::ConfigMap;
-use highwater_core::coordinator::group::GroupCoordinator;
+use highwater_core::coordinator::group::{GroupCoordinator, GroupRequest};
 use highwater_core::coordinator::{Coordinator, LoadId};
 use highwater_core::error_code::ErrorCode;
 use highwater_core::ids::{BrokerEpoch, DirectoryId, Offset, PartitionIndex, TopicId, TopicPartition};
@@ -296,14 +296,16 @@ impl Node {
                 let answer = cell.map_or(Err(unknown), |cell| cell.latest(leader_epoch));
                 self.respond(env, who, Response::Latest(answer));
             }
-            Request::Group { coordinator, request } => match self.coordinator_cell(coordinator) {
-                Some(cell) => cell.coordinate(env, here, who, *request),
-                None => {
-                    let refused =
-                        <GroupCoordinator as Coordinator>::refuse(*request, ErrorCode::NotCoordinator);
-                    self.respond(env, who, Response::Group(Box::new(refused)));
+            Request::Group { coordinator, request } => {
+                match self.coordinator_cell(here, coordinator, &request) {
+                    Some(cell) => cell.coordinate(env, here, who, *request),
+                    None => {
+                        let refused =
+                            <GroupCoordinator as Coordinator>::refuse(*request, ErrorCode::NotCoordinator);
+                        self.respond(env, who, Response::Group(Box::new(refused)));
+                    }
                 }
-            },
+            }
             Request::Admin(request) => self.administer(env, who, &request),
         }
     }
@@ -312,7 +314,16 @@ impl Node {
         env.send(self.index as Place, client, Message::Response { id, body });
     }
 
-    fn coordinator_cell(&mut self, index: PartitionIndex) -> Option<&mut Cell> {
+    fn coordinator_cell(
+        &mut self,
+        here: Here,
+        index: PartitionIndex,
+        request: &GroupRequest,
+    ) -> Option<&mut Cell> {
+        let may_read = self.process.as_deref().is_some_and(|life| life.broker.holds_lease(here));
+        if matches!(request, GroupRequest::OffsetFetch(_)) && !may_read {
+            return None;
+        }
         let topic_id = self.meta()?.image.topic(OFFSETS_TOPIC)?.id;
         self.cells.get_mut(&TopicPartition { topic_id, partition: index })
     }

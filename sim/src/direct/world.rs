@@ -549,7 +549,7 @@ impl World {
         let replicas = known.state.as_ref().map_or(1, |state| state.replicas.len());
         let copies = self.nodes.iter().filter(|node| {
             // it had them when it said so; a power cut within the budget may have taken them since
-            if node.lost_power_at.is_some_and(|at| self.env.now < at + 5 * SECOND) {
+            if self.is_weak(node.index, node.lost_power_at) {
                 return true;
             }
             let open = node.cells.get(&partition).map(|cell| &cell.log);

@@ -5,7 +5,8 @@
 
 use super::{Call, ask, partition_of};
 use crate::api::gathering::collect;
-use crate::partition::{GroupReply, GroupRequest};
+use crate::node::Node;
+use crate::partition::{GroupReply, GroupRequest, Partition};
 use highwater_core::ids::{PartitionIndex, TopicId};
 use highwater_core::metadata::{MetadataImage, Topic};
 use highwater_protocol::messages::{
@@ -122,7 +123,7 @@ pub(in crate::api) fn offset_fetch(call: Call<'_>, request: OffsetFetchRequest) 
         let unknown = complete(&image, &mut group, version);
         let are_all_asked = group.topics.is_none();
         let image = image.clone();
-        match partition_of(call.node, &group.group_id) {
+        match readable_partition_of(call.node, &group.group_id) {
             Err(error_code) => {
                 let group_id = group.group_id;
                 part.complete(vec![OffsetFetchResponseGroup { group_id, error_code, ..Default::default() }]);
@@ -144,6 +145,13 @@ pub(in crate::api) fn offset_fetch(call: Call<'_>, request: OffsetFetchRequest) 
             ),
         }
     }
+}
+
+/// The partition of a group that is coordinated here, unless somebody else may coordinate it by now: a process that stood
+/// still, or is cut off, does not know of commits that its successor took.
+fn readable_partition_of(node: &Node, group_id: &str) -> Result<Arc<Partition>, ErrorCode> {
+    let partition = partition_of(node, group_id)?;
+    if node.membership().holds_lease() { Ok(partition) } else { Err(ErrorCode::NotCoordinator) }
 }
 
 /// Gives each topic its other name. Topics of unknown ids are taken out and answered as such.
