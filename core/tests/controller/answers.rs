@@ -34,6 +34,10 @@ fn metadata_says_what_exists_and_what_to_create() {
         ]
     );
     assert_eq!(some.auto_create, ["no"]);
+    // while nobody is known to be the controller, whoever answers takes what is for it
+    let all_topics = MetadataRequest { topics: None, ..Default::default() };
+    let asker = Asker { controller: None, ..solo.asker("PLAINTEXT") };
+    assert_eq!(answer_metadata(solo.image(), asker, &all_topics, 13).response.controller_id, 1);
     // through another listener other addresses are told, through an unknown one no leader
     let request = MetadataRequest { topics: None, ..Default::default() };
     let out = answer_metadata(solo.image(), solo.asker("out"), &request, 13).response;

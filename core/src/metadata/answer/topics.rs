@@ -48,7 +48,9 @@ pub fn answer_metadata(
         response: MetadataResponse {
             brokers: brokers(image, asker),
             cluster_id: image.cluster_id().map(str::to_owned),
-            controller_id: asker.controller.unwrap_or(BrokerId(-1)).0,
+            // Whoever is asked carries requests to the controller once there is one. Never -1: librdkafka's admin client
+            // would wait for a connection to come or go before it asks again.
+            controller_id: asker.controller.unwrap_or(asker.node).0,
             topics,
             cluster_authorized_operations: operations(
                 request.include_cluster_authorized_operations,
