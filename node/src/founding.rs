@@ -8,7 +8,7 @@ use crate::disk::Disk;
 use crate::log::{DataDir, DataDirConfig, DataDirError, LogContext, OpenFiles, read_owner};
 use crate::node::{NodeSetup, StartError};
 use crate::peers::{OpenPeers, Peers};
-use crate::registration::{Beginning, REFUSED_SHARE};
+use crate::registration::{Beginning, session_limits};
 use highwater_core::config::{BrokerConfig, ConfigMap, Layers};
 use highwater_core::ids::{BrokerEpoch, DirectoryId};
 use highwater_core::metadata::peer::RegisterBroker;
@@ -143,10 +143,11 @@ pub(crate) fn broker_config_of(fixed: &ConfigMap) -> BrokerConfig {
 
 /// How often the node says that it lives, and how long that holds.
 fn lifecycle_config(broker: &BrokerConfig) -> LifecycleConfig {
-    let millis = |ms: i32| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+    let limits = session_limits(broker);
     LifecycleConfig {
-        heartbeat_interval: millis(broker.broker_heartbeat_interval_ms.max(1)),
-        lease: millis(broker.broker_session_timeout_ms) / REFUSED_SHARE,
+        heartbeat_interval: limits.heartbeat_interval.max(Duration::from_millis(1)),
+        // The shortest time that a broker has once it was heard.
+        lease: limits.refused_silence_max,
         ..LifecycleConfig::default()
     }
 }

@@ -68,8 +68,8 @@ fn five_voters_and_three_replicas_hold_for_a_million_steps() {
     const STEPS: u64 = 1_000_000;
     let workload =
         Workload { consumers: 1, groups: 0, pace_us: 4_000, churn_permille: 0, ..Workload::default() };
-    let workload = Some(workload);
-    let base = Scenario { nodes: 5, partitions: 1, seconds: 20, workload, ..Scenario::mixed() };
+    let base =
+        Scenario { nodes: 5, partitions: 1, seconds: 20, workload: Some(workload), ..Scenario::mixed() };
     let profiles = [Profile::FastElections, Profile::PowerLoss, Profile::Mixed, Profile::LostAnswers];
     let (mut steps, mut seed) = (0, 0);
     while steps < STEPS {

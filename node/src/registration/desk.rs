@@ -7,6 +7,7 @@ use crate::node::Node;
 use crate::partition::Shell;
 use crate::peers::{FrameHandler, LinkWatcher};
 use crate::timers::Timed;
+use highwater_core::config::BrokerConfig;
 use highwater_core::ids::{BrokerEpoch, BrokerId};
 use highwater_core::metadata::peer::{
     BROKER_MESSAGE_VERSION, BrokerHeartbeat, BrokerRefusal, BrokerReply, BrokerReplyBody, BrokerRequest,
@@ -21,9 +22,8 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// What part of a session's time-out passes before a broker is fenced whose machine refuses connections: the shortest time
-/// that any broker has once it was heard, and so what an answered heartbeat is good for.
-pub(crate) const REFUSED_SHARE: u32 = 3;
+/// `refused_silence_max` over the session's time-out.
+const REFUSED_SHARE: u32 = 3;
 
 struct State {
     sessions: Sessions,
@@ -80,7 +80,7 @@ impl Desk {
         if self.cell.lock().is_ok_and(|state| sits == state.sessions.is_active()) {
             return;
         }
-        let limits = limits(&node);
+        let limits = session_limits(&node.broker_config());
         let silent = node.controller().silent_predecessor();
         let now = self.shell.clock.mono();
         let Ok(mut state) = self.cell.lock() else { return };
@@ -347,8 +347,8 @@ fn body<T, N>(
     }
 }
 
-fn limits(node: &Node) -> SessionLimits {
-    let config = node.broker_config();
+/// After which silence a controller fences a broker.
+pub(crate) fn session_limits(config: &BrokerConfig) -> SessionLimits {
     let millis = |ms: i32| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
     let silence_max = millis(config.broker_session_timeout_ms);
     SessionLimits {

@@ -13,7 +13,7 @@ mod membership;
 mod report;
 
 pub use desk::Desk;
-pub(crate) use desk::REFUSED_SHARE;
+pub(crate) use desk::session_limits;
 pub use membership::{Beginning, Membership};
 
 use highwater_core::ids::BrokerId;

@@ -36,7 +36,7 @@ pub(crate) struct Reader {
 impl Reader {
     /// Begins, or goes on, at an offset.
     pub(crate) fn assign(&mut self, partition: TopicPartition, offset: Offset) {
-        self.positions.insert(partition, Position { offset, ..Position::default() });
+        self.resume(partition, offset, None);
     }
 
     /// Goes on at a committed offset, of which the commit says whose leader the last record was of.
