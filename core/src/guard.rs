@@ -230,6 +230,8 @@ guards! {
     AlterPartitionLeader,
     /// And in its own leader epoch (PR-14).
     AlterPartitionLeaderEpoch,
+    /// And once its next process will know of it: else a death right after counts as an unclean stop (PR-06, KIP-966).
+    LetInOnceRemembered,
     /// And only if nothing else has changed the partition since (PR-14, KIP-497).
     AlterPartitionEpoch,
     /// No fenced or stopping broker joins an ISR (PR-07, KIP-841).

@@ -77,8 +77,9 @@ impl Broker {
     fn let_in(self) -> Self {
         let mut broker = self;
         let register = sent(&broker.hears(Input::Controller(Some(CONTROLLER))));
-        let beat = sent(&broker.answer(&register[0], registered(5)));
-        broker.hears(Input::Applied(Offset(5)));
+        broker.answer(&register[0], registered(5));
+        broker.hears(Input::Remembered(BrokerEpoch(5)));
+        let beat = sent(&broker.hears(Input::Applied(Offset(5))));
         broker.answer(&beat[0], stands(false, false));
         assert_eq!(broker.machine.standing(), Standing::Active);
         broker
@@ -176,11 +177,36 @@ fn it_registers_catches_up_and_is_let_in() {
     assert!(effects.contains(&Effect::Standing(Standing::Fenced)));
     assert_eq!(heartbeats(&effects)[0].metadata_offset, Offset(0));
     assert_eq!(heartbeats(&broker.hears(Input::Applied(Offset(49)))), []);
+    assert_eq!(heartbeats(&broker.hears(Input::Remembered(BrokerEpoch(50)))), []);
     let effects = broker.hears(Input::Applied(Offset(50)));
     assert_eq!(heartbeats(&effects)[0].metadata_offset, Offset(50), "at once, not at the next interval");
     let beat = sent(&effects).remove(0);
     assert_eq!(broker.answer(&beat, stands(false, false)), [Effect::Standing(Standing::Active)]);
     assert_eq!(heartbeats(&broker.passes(3000)).len(), 10, "one each 300 ms");
+}
+
+/// PR-06: a process that is let in and dies before the disk knows of its registration would count as one that lost records.
+#[test]
+fn it_asks_to_be_let_in_once_its_disk_knows_of_the_registration() {
+    let asks = |effects: &[Effect]| -> Vec<bool> {
+        heartbeats(effects).iter().map(|beat| !beat.wants_fence).collect()
+    };
+    let mut broker = Broker::new();
+    let register = sent(&broker.hears(Input::Controller(Some(CONTROLLER)))).remove(0);
+    assert_eq!(asks(&broker.answer(&register, registered(50))), [false]);
+    assert_eq!(asks(&broker.hears(Input::Applied(Offset(50)))), [false]);
+    assert_eq!(asks(&broker.passes(600)), [false, false], "the disk is slow");
+    assert_eq!(asks(&broker.hears(Input::Remembered(BrokerEpoch(49)))), [], "that was another registration");
+    assert_eq!(asks(&broker.hears(Input::Remembered(BrokerEpoch(50)))), [true], "at once");
+    assert_eq!(asks(&broker.hears(Input::Remembered(BrokerEpoch(50)))), [], "once");
+    assert_eq!(asks(&broker.passes(300)), [true]);
+
+    let beat = sent(&broker.passes(300)).remove(0);
+    broker.answer(&beat, BrokerReplyBody::Refused(BrokerRefusal::StaleBrokerEpoch));
+    let register = sent(&broker.passes(200)).into_iter().find(is_register).expect("it registers again");
+    assert_eq!(asks(&broker.answer(&register, registered(60))), [false], "each registration is remembered");
+    broker.hears(Input::Applied(Offset(60)));
+    assert_eq!(asks(&broker.hears(Input::Remembered(BrokerEpoch(60)))), [true]);
 }
 
 #[test]
@@ -320,6 +346,7 @@ enum Step {
     Ids,
     Health(i32, bool),
     Applied(i64),
+    Remembered(i64),
     Shutdown,
     /// The answer of this kind to one of the last requests.
     Reply(usize, u8),
@@ -333,6 +360,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Ids),
         2 => (0i32..3, any::<bool>()).prop_map(|(p, is_failed)| Step::Health(p, is_failed)),
         1 => (0i64..60).prop_map(Step::Applied),
+        1 => (0i64..9).prop_map(Step::Remembered),
         8 => (0usize..6, 0u8..8).prop_map(|(n, kind)| Step::Reply(n, kind)),
         1 => Just(Step::Shutdown),
     ]
@@ -354,6 +382,7 @@ proptest! {
                 Step::Health(p, is_failed) => broker.hears(health(p, is_failed)),
                 Step::Ids => broker.hears(Input::WantProducerIds),
                 Step::Applied(offset) => broker.hears(Input::Applied(Offset(offset))),
+                Step::Remembered(epoch) => broker.hears(Input::Remembered(BrokerEpoch(epoch))),
                 Step::Shutdown => broker.hears(Input::Shutdown),
                 Step::Reply(back, kind) => {
                     let Some(request) = requests.iter().rev().nth(back).cloned() else { continue };

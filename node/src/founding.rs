@@ -8,7 +8,7 @@ use crate::disk::Disk;
 use crate::log::{DataDir, DataDirConfig, DataDirError, LogContext, OpenFiles, read_owner};
 use crate::node::{NodeSetup, StartError};
 use crate::peers::{OpenPeers, Peers};
-use crate::registration::{Beginning, session_limits};
+use crate::registration::{Beginning, remember, session_limits};
 use highwater_core::config::{BrokerConfig, ConfigMap, Layers};
 use highwater_core::ids::{BrokerEpoch, DirectoryId};
 use highwater_core::metadata::peer::RegisterBroker;
@@ -220,6 +220,9 @@ fn found(
         false => None,
     };
     starting.commit(data_dir, now)?;
+    if let Some(epoch) = epoch {
+        remember(data_dir, epoch);
+    }
     if data_dir.cluster_id().is_none() {
         data_dir.join_cluster(&cluster_id).map_err(MetadataError::DataDir)?;
     }

@@ -64,6 +64,9 @@ pub enum Input {
     Reply(BrokerReply),
     /// The metadata are applied up to there.
     Applied(Offset),
+    /// Answers [`Effect::Registered`]: the next process on this disk will know that this one held that epoch. Also said
+    /// where it could not be written; then a stop of this process counts as unclean.
+    Remembered(BrokerEpoch),
     /// A partition's leader wants another ISR. A newer wish takes the place of an older one.
     Alter(AlterPartition),
     /// A replica's log failed, or was made anew after that.
@@ -94,7 +97,8 @@ pub enum Effect {
         /// The request.
         request: BrokerRequest,
     },
-    /// The broker is registered under this epoch, which its requests carry from now on.
+    /// The broker is registered under this epoch, which its requests carry from now on. It is to be remembered on the disk:
+    /// the broker asks to be let in only once [`Input::Remembered`] says that it is.
     Registered(BrokerEpoch),
     /// Tell operators: where the broker stands.
     Standing(Standing),
@@ -140,6 +144,8 @@ pub struct BrokerLifecycle {
     applied: Offset,
     standing: Standing,
     epoch: Option<BrokerEpoch>,
+    /// The epoch that the next process will know of.
+    remembered: Option<BrokerEpoch>,
     wants_shutdown: bool,
     correlation: u64,
     /// The registration that waits for its answer.
@@ -165,6 +171,7 @@ impl BrokerLifecycle {
             applied: Offset::ZERO,
             standing: Standing::Starting,
             epoch: None,
+            remembered: None,
             wants_shutdown: false,
             correlation: 0,
             registering: None,
@@ -177,7 +184,7 @@ impl BrokerLifecycle {
         }
     }
 
-    /// The same for the only node of a cluster, which registered itself before it started.
+    /// The same for the only node of a cluster, which registered itself and remembered that before it started.
     pub fn registered(
         incarnation: [u8; 16],
         announced: RegisterBroker,
@@ -186,6 +193,7 @@ impl BrokerLifecycle {
     ) -> Self {
         Self {
             epoch: Some(epoch),
+            remembered: Some(epoch),
             standing: Standing::Active,
             lease: Lease::of_the_only_broker(config.lease),
             ..Self::new(incarnation, announced, config)
@@ -234,7 +242,7 @@ impl BrokerLifecycle {
                 let heartbeat = BrokerHeartbeat {
                     broker_epoch,
                     metadata_offset: self.applied,
-                    wants_fence: false,
+                    wants_fence: !self.is_remembered(broker_epoch),
                     wants_shutdown: self.wants_shutdown,
                 };
                 if let Some(sent) = self.send(BrokerRequestBody::Heartbeat(heartbeat), out) {
@@ -244,6 +252,13 @@ impl BrokerLifecycle {
                 self.speak_at = Some(now + self.config.heartbeat_interval);
             }
         }
+    }
+
+    /// Whether the next process on this disk will know of this registration. If one that was let in dies before, it counts
+    /// as one that stopped uncleanly, although it lost nothing: it would leave ISR and ELR, and who did lose something
+    /// may be the last one left (PR-06).
+    fn is_remembered(&self, epoch: BrokerEpoch) -> bool {
+        guard!(LetInOnceRemembered, self.remembered == Some(epoch))
     }
 
     fn set_standing(&mut self, standing: Standing, out: &mut Outbox<Effect>) {
@@ -467,6 +482,15 @@ impl BrokerLifecycle {
         }
     }
 
+    fn remembered(&mut self, now: Instant, epoch: BrokerEpoch, out: &mut Outbox<Effect>) {
+        let before = self.remembered;
+        self.remembered = before.max(Some(epoch));
+        let is_news = before != Some(epoch) && self.epoch == Some(epoch);
+        if is_news && self.standing == Standing::Fenced && self.applied.0 >= epoch.0 {
+            self.speak(now, out);
+        }
+    }
+
     fn shut_down(&mut self, now: Instant, out: &mut Outbox<Effect>) {
         if self.is_stopping() {
             return;
@@ -493,6 +517,7 @@ impl Machine for BrokerLifecycle {
             Input::Controller(controller) => self.controller_is(now, controller, out),
             Input::Reply(reply) => self.replied(now, reply, out),
             Input::Applied(offset) => self.applied(now, offset, out),
+            Input::Remembered(epoch) => self.remembered(now, epoch, out),
             Input::Alter(item) => {
                 self.alterations.want(item);
                 self.ask(now, out);

@@ -2,6 +2,7 @@
 
 use super::is_alone;
 use crate::cell::CellLock;
+use crate::log::DataDir;
 use crate::node::Node;
 use crate::partition::Shell;
 use crate::peers::FrameHandler;
@@ -249,9 +250,11 @@ impl Membership {
         tracing::info!(broker_epoch = epoch.0, "registered with the controller");
         self.shell.replication.registered();
         let Some(node) = self.node.upgrade() else { return };
+        let me = self.me.clone();
         self.shell.jobs.submit(move || {
-            if let Err(error) = node.data_dir().recovery_points().remember_broker_epoch(epoch) {
-                tracing::warn!(%error, "a stop of this process will count as unclean");
+            remember(node.data_dir(), epoch);
+            if let Some(me) = me.upgrade() {
+                me.drive(|_| true, Input::Remembered(epoch));
             }
             node.refill_producer_ids();
         });
@@ -290,6 +293,13 @@ impl Membership {
             result,
         };
         self.shell.replication.isr_answered(vec![outcome]);
+    }
+}
+
+/// Lets the next process on this disk know of a registration. Returns once that is on the device, or cannot be.
+pub(crate) fn remember(data_dir: &DataDir, epoch: BrokerEpoch) {
+    if let Err(error) = data_dir.recovery_points().remember_broker_epoch(epoch) {
+        tracing::warn!(%error, "a stop of this process will count as unclean");
     }
 }
 

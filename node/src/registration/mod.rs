@@ -14,6 +14,7 @@ mod report;
 
 pub use desk::Desk;
 pub(crate) use desk::session_limits;
+pub(crate) use membership::remember;
 pub use membership::{Beginning, Membership};
 
 use highwater_core::ids::BrokerId;

@@ -131,12 +131,16 @@ impl Broker {
 
     fn run(&mut self, env: &mut Env, here: Here) -> Vec<Ordered> {
         let mut ordered = Vec::new();
+        let mut registered = None;
         for effect in self.outbox.drain() {
             match effect {
                 Effect::Send { to, request } => {
                     env.send(here.node as Place, node_of(to) as Place, Message::BrokerRequest(request));
                 }
-                Effect::Registered(epoch) => ordered.push(Ordered::Registered(epoch)),
+                Effect::Registered(epoch) => {
+                    ordered.push(Ordered::Registered(epoch));
+                    registered = Some(epoch);
+                }
                 Effect::IsrAnswered { item, result } => ordered.push(Ordered::IsrAnswered {
                     partition: item.partition,
                     leader_epoch: item.leader_epoch,
@@ -157,6 +161,10 @@ impl Broker {
                 }
                 Effect::ProducerIds(_) => {}
             }
+        }
+        if let Some(epoch) = registered {
+            // what a disk of this driver notes, it notes at once
+            ordered.extend(self.input(env, here, Input::Remembered(epoch)));
         }
         if env.truth.is_checking {
             self.lifecycle.assert_invariants();

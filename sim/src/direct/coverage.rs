@@ -39,6 +39,7 @@ const SILENT: &[Reason] = &[
             Guard::IndexSpan,
             Guard::LostTailEndsLife,
         ],
+            Guard::LetInOnceRemembered,
     ),
     (
         "a second line: another check of the same fact comes first",
