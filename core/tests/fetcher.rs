@@ -45,12 +45,16 @@ const POSITION: FetchPosition = FetchPosition {
 
 impl Story {
     fn new() -> Self {
+        Self::registered(BrokerEpoch(1))
+    }
+
+    fn registered(epoch: BrokerEpoch) -> Self {
         let config = FetcherConfig {
             response_max: Duration::from_millis(3000),
             backoff_max: Duration::from_millis(1000),
         };
         let now = Now { mono: Instant::ZERO + Duration::from_millis(1), wall: Timestamp(0) };
-        Self { fetcher: Fetcher::new(config, BrokerEpoch(1), 0), now }
+        Self { fetcher: Fetcher::new(config, epoch, 0), now }
     }
 
     fn step(&mut self, step: &Step) -> String {
@@ -94,11 +98,15 @@ fn refusal(index: i32) -> PartitionAnswer {
     }
 }
 
+/// Sessions of registrations before the one of these stories.
+const SESSIONS_BEFORE: u64 = 1 << 20;
+
 /// `session/sequence +named -forgotten`
 fn sent(effect: &FetcherEffect) -> String {
     let FetcherEffect::Send(ReplicaFetch { session, sequence, changed, forgotten, .. }) = effect else {
         return format!("{effect:?}");
     };
+    let session = session - SESSIONS_BEFORE;
     let named = changed.iter().map(|fetch| format!(" +{}", fetch.partition.partition));
     let gone = forgotten.iter().map(|partition| format!(" -{}", partition.partition));
     format!("{session}/{sequence}{}", named.chain(gone).collect::<String>())
@@ -109,6 +117,25 @@ fn tell(name: &str, steps: &[(Step, &str)]) {
     for (n, (step, expected)) in steps.iter().enumerate() {
         assert_eq!(story.step(step), *expected, "{name}: step {n}");
     }
+}
+
+/// A process that registered before may have opened as many sessions. Its replies can come late, and again and again.
+#[test]
+fn a_reply_to_the_process_before_is_no_reply_to_this_one() {
+    let mut before = Story::new();
+    before.step(&Follow(0));
+    let late = before.fetcher.session();
+    let mut story = Story::registered(BrokerEpoch(2));
+    assert_eq!(story.step(&Follow(0)), format!("{}/0 +0", SESSIONS_BEFORE + 1));
+    let mut out = Outbox::new();
+    let body = ReplicaFetchBody::UnknownSession;
+    let reply = ReplicaFetchReply { broker_epoch: BrokerEpoch(2), session: late, sequence: 0, body };
+    story.fetcher.handle(story.now, FetcherInput::Reply(reply), &mut out);
+    assert!(out.drain().next().is_none(), "believed, it would open another session");
+    let same_process = FetcherInput::Registered(BrokerEpoch(2));
+    story.fetcher.handle(story.now, same_process, &mut out);
+    let effects: Vec<_> = out.drain().collect();
+    assert_eq!(effects.iter().map(sent).collect::<Vec<_>>(), [format!("{}/0 +0", SESSIONS_BEFORE + 2)]);
 }
 
 #[test]

@@ -172,14 +172,20 @@ pub struct Fetcher {
     paused: BTreeSet<(Instant, TopicPartition)>,
 }
 
+/// Below every session of a registration, and above those of the registrations before it: a late reply to a process that
+/// was here before is no reply to this one. A registration has room for a million of them.
+const fn sessions_begin(broker_epoch: BrokerEpoch) -> u64 {
+    if broker_epoch.0 < 0 { 0 } else { (broker_epoch.0 as u64) << 20 }
+}
+
 impl Fetcher {
-    /// A fetcher without partitions. Sessions of one registration must rise from fetcher to fetcher: `session` is
-    /// above every one that this process has used with this leader.
+    /// A fetcher without partitions. Sessions of one registration must rise from fetcher to fetcher: `session` is the
+    /// highest that this process has used with this leader, or 0.
     pub fn new(config: FetcherConfig, broker_epoch: BrokerEpoch, session: u64) -> Self {
         Self {
             config,
             broker_epoch,
-            session,
+            session: session.max(sessions_begin(broker_epoch)),
             sequence: None,
             unanswered: VecDeque::new(),
             retry_at: None,
@@ -502,6 +508,7 @@ impl Machine for Fetcher {
             }
             FetcherInput::Registered(broker_epoch) => {
                 self.broker_epoch = broker_epoch;
+                self.session = self.session.max(sessions_begin(broker_epoch));
                 self.close_session();
                 self.send(now, out);
             }
