@@ -158,6 +158,8 @@ guards! {
     CoordinatorAppendCurrent,
     /// A coordinator tells committed offsets only while nobody can have been elected in its place (O20, OF-07).
     CoordinatorLease,
+    /// A leader calls a sequence wrong only while nobody can have been elected in its place, who has what it lacks (O3).
+    SequenceLease,
     /// A member speaks of the present generation (OF-01).
     GroupGeneration,
     /// A static member's request comes from the present holder of its instance id (GC-01, KIP-345).

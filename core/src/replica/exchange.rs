@@ -7,6 +7,7 @@ use super::producers::{Producers, SequenceError};
 use super::queries::Isolation;
 use crate::batch::{StampedBatch, ValidBatch};
 use crate::error_code::ErrorCode;
+use crate::guard;
 use crate::ids::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionEpoch, Token};
 use crate::time::Timestamp;
 
@@ -335,6 +336,22 @@ impl From<ErrorCode> for ProduceError {
     }
 }
 
+impl ProduceError {
+    /// What the producer is to be told. A leader that stood still lacks the batches that its successor took since, so that
+    /// the sequence of the next one looks wrong to it; that would end an idempotent producer, whose request only went to
+    /// the wrong broker. `holds_lease` says whether there can be no successor.
+    #[must_use]
+    pub fn told(self, holds_lease: impl FnOnce() -> bool) -> Self {
+        if self.code == ErrorCode::OutOfOrderSequenceNumber && !guard!(SequenceLease, holds_lease()) {
+            return Self {
+                code: ErrorCode::NotLeaderOrFollower,
+                message: format!("{}, but another broker may lead by now", self.message),
+            };
+        }
+        self
+    }
+}
+
 impl From<SequenceError> for ProduceError {
     fn from(error: SequenceError) -> Self {
         match error {
@@ -347,5 +364,32 @@ impl From<SequenceError> for ProduceError {
                 message: format!("sequence {base_sequence} does not follow {last_sequence}"),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{ProducerEpoch, Sequence};
+
+    #[test]
+    fn a_sequence_is_called_wrong_only_by_a_leader_that_has_no_successor() {
+        let out_of_order = || {
+            ProduceError::from(SequenceError::OutOfOrder {
+                base_sequence: Sequence(9),
+                last_sequence: Sequence(4),
+            })
+        };
+        let stale = || {
+            ProduceError::from(SequenceError::StaleEpoch {
+                epoch: ProducerEpoch(1),
+                newest: ProducerEpoch(2),
+            })
+        };
+        assert_eq!(out_of_order().told(|| true), out_of_order());
+        let deposed = out_of_order().told(|| false);
+        assert_eq!(deposed.code, ErrorCode::NotLeaderOrFollower);
+        assert!(deposed.message.starts_with("sequence 9 does not follow 4"), "{deposed:?}");
+        assert_eq!(stale().told(|| false), stale(), "an epoch that was seen once is never too new elsewhere");
     }
 }

@@ -7,6 +7,7 @@
 use super::gathering::{Answer, Gathering};
 use super::{Call, Responder};
 use crate::partition::{Partition, Waiter};
+use crate::registration::Membership;
 use crate::settings::batch_rules;
 use bytes::Bytes;
 use highwater_core::batch::{BatchError, Scratch, ValidBatch, validate_with};
@@ -59,7 +60,7 @@ pub(super) fn handle(call: Call<'_>, request: &ProduceView) {
             if result.is_err() {
                 call.node.counters().produce_errors.fetch_add(1, Relaxed);
             }
-            answers.complete(index, result);
+            answers.complete(call.node.membership(), index, result);
         }
     }
     call.node.counters().bytes_in.fetch_add(bytes as u64, Relaxed);
@@ -70,7 +71,8 @@ pub(super) fn handle(call: Call<'_>, request: &ProduceView) {
     match waiting {
         None => finish.send(answers),
         Some(pending) => {
-            pending.start_until(Pending { finish, answers }, deadline, call.node.timers());
+            let pended = Pending { membership: call.node.membership().clone(), finish, answers };
+            pending.start_until(pended, deadline, call.node.timers());
         }
     }
 }
@@ -167,7 +169,7 @@ impl Answers {
         }
     }
 
-    fn complete(&mut self, index: usize, result: Result<Produced, ProduceError>) {
+    fn complete(&mut self, membership: &Membership, index: usize, result: Result<Produced, ProduceError>) {
         let answer = &mut self.partitions[index];
         match result {
             Ok(produced) => {
@@ -177,6 +179,7 @@ impl Answers {
                 answer.log_start_offset = produced.log_start.0;
             }
             Err(error) => {
+                let error = error.told(|| membership.holds_lease());
                 answer.error_code = error.code;
                 answer.error_message = (!error.message.is_empty()).then_some(error.message);
             }
@@ -231,6 +234,7 @@ impl Finish {
 /// A request some of whose partitions cannot answer yet. What is missing when its time is over keeps
 /// REQUEST_TIMED_OUT, though it may be appended.
 struct Pending {
+    membership: Arc<Membership>,
     finish: Finish,
     answers: Answers,
 }
@@ -239,7 +243,7 @@ impl Answer for Pending {
     type Part = (usize, Result<Produced, ProduceError>);
 
     fn add(&mut self, (index, result): Self::Part) {
-        self.answers.complete(index, result);
+        self.answers.complete(&self.membership, index, result);
     }
 
     fn finish(self) {

@@ -16,7 +16,7 @@ use highwater_core::metadata::{
 };
 use highwater_core::registration::{BrokerLifecycle, Effect, Input, LifecycleConfig, Standing};
 use highwater_core::replica::{self, IsrAccepted, IsrRefusal};
-use highwater_core::time::Instant;
+use highwater_core::time::{Instant, Now};
 
 /// What the node is to do after a step of its lifecycle.
 #[derive(Debug)]
@@ -86,8 +86,8 @@ impl Broker {
     }
 
     /// Whether nobody can have been elected in its place because it was silent.
-    pub(crate) fn holds_lease(&self, here: Here) -> bool {
-        self.lifecycle.holds_lease(here.now.mono)
+    pub(crate) fn holds_lease(&self, now: Now) -> bool {
+        self.lifecycle.holds_lease(now.mono)
     }
 
     /// Hands an input to the lifecycle.

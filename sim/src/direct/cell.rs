@@ -522,7 +522,8 @@ impl Cell {
                     let copies_min = self.replica.settings().min_isr;
                     env.hooks.push(Hook::Acked { partition: self.id, end, copies_min });
                 }
-                respond(env, here, client, id, Response::Produce(result));
+                let told = result.map_err(|error| error.told(|| here.holds_lease));
+                respond(env, here, client, id, Response::Produce(told));
             }
             Some(Waiter::Shard { append, records }) => {
                 let input = match result {

@@ -76,6 +76,8 @@ pub(crate) struct Here {
     pub(crate) node: usize,
     pub(crate) life: u32,
     pub(crate) now: Now,
+    /// Nobody can have been elected in this broker's place because it was silent.
+    pub(crate) holds_lease: bool,
 }
 
 impl Here {

@@ -15,6 +15,7 @@ use highwater_core::config::ConfigMap;
 use highwater_core::coordinator::group::{GroupCoordinator, GroupRequest};
 use highwater_core::coordinator::{Coordinator, LoadId};
 use highwater_core::error_code::ErrorCode;
+use highwater_core::guard;
 use highwater_core::ids::{BrokerEpoch, DirectoryId, Offset, PartitionIndex, TopicId, TopicPartition};
 use highwater_core::metadata::{Controller, MetadataImage, PartitionState, PlanContext, Record};
 use highwater_core::quorum::{self, VoterSet};
@@ -154,7 +155,9 @@ impl Node {
     }
 
     pub(crate) fn here(&self, env: &Env) -> Here {
-        Here { node: self.index, life: self.life, now: env.clock() }
+        let now = env.clock();
+        let holds_lease = self.process.as_deref().is_some_and(|life| life.broker.holds_lease(now));
+        Here { node: self.index, life: self.life, now, holds_lease }
     }
 
     /// Whether a replica here serves nothing because its log failed, or is corrupt.
@@ -320,8 +323,8 @@ impl Node {
         index: PartitionIndex,
         request: &GroupRequest,
     ) -> Option<&mut Cell> {
-        let may_read = self.process.as_deref().is_some_and(|life| life.broker.holds_lease(here));
-        if matches!(request, GroupRequest::OffsetFetch(_)) && !may_read {
+        let is_read = matches!(request, GroupRequest::OffsetFetch(_));
+        if is_read && !guard!(CoordinatorLease, here.holds_lease) {
             return None;
         }
         let topic_id = self.meta()?.image.topic(OFFSETS_TOPIC)?.id;

@@ -7,6 +7,7 @@ use super::{Call, ask, partition_of};
 use crate::api::gathering::collect;
 use crate::node::Node;
 use crate::partition::{GroupReply, GroupRequest, Partition};
+use highwater_core::guard;
 use highwater_core::ids::{PartitionIndex, TopicId};
 use highwater_core::metadata::{MetadataImage, Topic};
 use highwater_protocol::messages::{
@@ -151,7 +152,8 @@ pub(in crate::api) fn offset_fetch(call: Call<'_>, request: OffsetFetchRequest) 
 /// still, or is cut off, does not know of commits that its successor took.
 fn readable_partition_of(node: &Node, group_id: &str) -> Result<Arc<Partition>, ErrorCode> {
     let partition = partition_of(node, group_id)?;
-    if node.membership().holds_lease() { Ok(partition) } else { Err(ErrorCode::NotCoordinator) }
+    let may_tell = guard!(CoordinatorLease, node.membership().holds_lease());
+    if may_tell { Ok(partition) } else { Err(ErrorCode::NotCoordinator) }
 }
 
 /// Gives each topic its other name. Topics of unknown ids are taken out and answered as such.
