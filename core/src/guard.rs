@@ -121,6 +121,8 @@ guards! {
     ReplicaAnswerLastEpoch,
     /// Replicated batches are of no epoch above the leader's (PR-11).
     ReplicaBatchEpoch,
+    /// A follower that has what its leader is still appending is not told to cut it (PR-10).
+    FollowerAheadOfAppend,
     /// A replica fetch is of its session's next sequence, from the newest life of its broker.
     ReplicaSessionSequence,
     /// A reply to a replica fetch is of the session that is open.
@@ -156,10 +158,10 @@ guards! {
     CoordinatorLoadCurrent,
     /// The outcome of an append concerns the state that was loaded for it (GC-04).
     CoordinatorAppendCurrent,
-    /// A coordinator tells committed offsets only while nobody can have been elected in its place (O20, OF-07).
-    CoordinatorLease,
     /// A leader calls a sequence wrong only while nobody can have been elected in its place, who has what it lacks (O3).
     SequenceLease,
+    /// A coordinator tells committed offsets only while nobody can have been elected in its place (O20, OF-07).
+    CoordinatorLease,
     /// A member speaks of the present generation (OF-01).
     GroupGeneration,
     /// A static member's request comes from the present holder of its instance id (GC-01, KIP-345).
@@ -228,12 +230,12 @@ guards! {
     EligibleLeadersKept,
     /// A broker is let in once it has applied its own registration.
     UnfenceCaughtUp,
+    /// And once its next process will know of it: else a death right after counts as an unclean stop (PR-06, KIP-966).
+    LetInOnceRemembered,
     /// An ISR is changed by the partition's leader (PR-14).
     AlterPartitionLeader,
     /// And in its own leader epoch (PR-14).
     AlterPartitionLeaderEpoch,
-    /// And once its next process will know of it: else a death right after counts as an unclean stop (PR-06, KIP-966).
-    LetInOnceRemembered,
     /// And only if nothing else has changed the partition since (PR-14, KIP-497).
     AlterPartitionEpoch,
     /// No fenced or stopping broker joins an ISR (PR-07, KIP-841).

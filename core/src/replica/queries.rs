@@ -5,9 +5,9 @@ use super::leader::HighWatermark;
 use super::producers::Producers;
 use super::{Epochs, FetchOutcome, FollowerFetch, Replica, Role, Settings, isr};
 use crate::error_code::ErrorCode;
-use crate::guard;
 use crate::ids::{BrokerId, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, TopicPartition};
 use crate::time::Timestamp;
+use crate::{guard, planted};
 
 /// What a reader wants to see (KIP-98).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -277,7 +277,8 @@ impl Replica {
     }
 
     /// What a follower may be given, or what it is to be answered instead. Order: fence, then divergence, then range;
-    /// only then does its progress count (design rule 3).
+    /// only then does its progress count (design rule 3). A leader that followed a moment ago may still append what others
+    /// have: they are within the range. Told to cut it, they would lack what they are counted for a moment later.
     pub fn follower_bounds(&self, fetch: &FollowerFetch) -> Result<FetchBounds, FetchOutcome> {
         let leader = self.leader().map_err(FetchOutcome::refused)?;
         let FollowerFetch { broker, position, .. } = *fetch;
@@ -298,7 +299,8 @@ impl Replica {
                 return Err(FetchOutcome::Diverging(end));
             }
         }
-        if position.offset < log_start || position.offset > log_end || position.safe_end > position.offset {
+        let end_max = planted!(FollowerAheadOfAppend, log_end, self.log.next);
+        if position.offset < log_start || position.offset > end_max || position.safe_end > position.offset {
             return Err(FetchOutcome::OutOfRange { log_start, log_end });
         }
         Ok(FetchBounds {

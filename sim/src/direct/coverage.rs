@@ -17,6 +17,7 @@ const SILENT: &[Reason] = &[
             Guard::IsrRefusedCounts,
             Guard::FollowerKeepsTail,
             Guard::DivergenceMinimum,
+            Guard::FollowerAheadOfAppend,
             Guard::ProducersRebuilt,
             Guard::LogStartInsideBatch,
             Guard::PageCacheAfterRecovery,
@@ -38,8 +39,8 @@ const SILENT: &[Reason] = &[
             Guard::SnapshotFitsLog,
             Guard::IndexSpan,
             Guard::LostTailEndsLife,
-        ],
             Guard::LetInOnceRemembered,
+        ],
     ),
     (
         "a second line: another check of the same fact comes first",
