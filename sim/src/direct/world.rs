@@ -306,7 +306,8 @@ impl World {
     }
 
     /// One log of a node turns out to be corrupt at its next start: that is the loss of a copy, and one copy of an
-    /// acknowledged record is to be left. Of topics that an operator makes for fun there may be no other.
+    /// acknowledged record is to be left. Of topics that an operator makes for fun there may be no other; and of one that
+    /// was just made this node may be the first in sync: then its partition rightly waits for an operator's word.
     fn corrupt_log(&mut self, node: usize, log: usize) {
         let others = (0..self.nodes.len()).filter(|other| *other != node);
         let weak = others.filter(|other| self.is_incomplete(*other)).count();
@@ -317,7 +318,14 @@ impl World {
         let is_kept = |id: &&TopicPartition| {
             image.topic_by_id(id.topic_id).is_some_and(|topic| [TOPIC, OFFSETS_TOPIC].contains(&&*topic.name))
         };
-        let logs: Vec<_> = self.nodes[node].cells.keys().filter(is_kept).copied().collect();
+        let has_another = |id: &&TopicPartition| {
+            let state = self.env.truth.partition(**id).and_then(|known| known.state.as_ref());
+            state.is_some_and(|state| {
+                state.isr.iter().chain(&state.elr).any(|broker| node_of(*broker) != node)
+            })
+        };
+        let kept = self.nodes[node].cells.keys().filter(is_kept);
+        let logs: Vec<_> = kept.filter(has_another).copied().collect();
         let Some(id) = logs.get(log % logs.len().max(1)).copied() else { return };
         self.env.trace.tell(
             self.env.now,
