@@ -6,8 +6,9 @@
 //! leads only where nobody else is left. So all nodes may lose power together, but not while a disk is lost: the last one
 //! that is left could be that disk's. Anything may be down or cut off meanwhile.
 //!
-//! A killed process has lost nothing either, and leaves ISR and ELR like one whose machine lost power when it comes back.
-//! So until the controller hears of a new disk nobody else dies: whom it takes for the last complete one could be blank.
+//! A killed process has lost nothing either, but cannot always prove it: if its disk failed when it was to remember its
+//! registration, it leaves ISR and ELR like one whose machine lost power. So until the controller hears of a new disk nobody
+//! else dies: whom it takes for the last complete one could be blank.
 //!
 //! A log that fails is as good as lost: it counts for nothing in what its partition may elect until it is in sync again,
 //! so that a second node's loss would be one too many (the disk of that second one need not have failed for it).
