@@ -104,6 +104,8 @@ pub enum Valid {
     ThrottledReplicas,
     /// `earliest`, `latest` or `by_duration:` and an ISO 8601 duration (KIP-1106).
     OffsetReset,
+    /// `PARAMETER=PATTERN` words that pick clients (KIP-714).
+    ClientMatch,
 }
 
 /// How much a user should care about a setting, in Kafka's opinion.

@@ -1,4 +1,4 @@
-//! Who set a value: topic or group override, dynamic broker setting, configuration file, or nobody.
+//! Who set a value: override of a topic, group or subscription, dynamic broker setting, configuration file, or nobody.
 
 use super::definition::Definition;
 use super::synonyms::{Convert, broker_synonyms, group_synonym, topic_synonyms};
@@ -25,6 +25,8 @@ pub enum ConfigSource {
     Default = 5,
     /// The level of a logger.
     BrokerLogger = 6,
+    /// Set for this subscription of clients' metrics.
+    ClientMetrics = 7,
     /// Set for this group.
     Group = 8,
 }
@@ -74,20 +76,17 @@ impl<'a> Layers<'a> {
 
     /// The value of a topic setting for a topic with these overrides.
     pub fn topic(&self, overrides: &'a ConfigMap, definition: &Definition) -> Value<'a> {
-        match overrides.get(definition.name) {
-            Some(text) => Value { text: Some(text.into()), source: ConfigSource::Topic },
-            None => self.find_in(topic_synonyms(definition.name)).unwrap_or_else(|| default(definition)),
-        }
+        own(overrides, definition, ConfigSource::Topic)
+            .or_else(|| self.find_in(topic_synonyms(definition.name)))
+            .unwrap_or_else(|| default(definition))
     }
 
     /// The value of a group setting for a group with these overrides.
     pub fn group(&self, overrides: &'a ConfigMap, definition: &Definition) -> Value<'a> {
-        if let Some(text) = overrides.get(definition.name) {
-            return Value { text: Some(text.into()), source: ConfigSource::Group };
-        }
-        group_synonym(definition.name)
-            .and_then(|name| self.find(name))
-            .map_or_else(|| default(definition), |(text, source)| Value { text: Some(text.into()), source })
+        let of_broker = || self.find(group_synonym(definition.name)?);
+        own(overrides, definition, ConfigSource::Group)
+            .or_else(|| of_broker().map(|(text, source)| Value { text: Some(text.into()), source }))
+            .unwrap_or_else(|| default(definition))
     }
 
     /// All that say something about a broker setting, strongest first.
@@ -99,28 +98,16 @@ impl<'a> Layers<'a> {
 
     /// All that say something about a topic setting, strongest first.
     pub fn topic_synonyms(&self, overrides: &ConfigMap, definition: &'static Definition) -> Vec<Synonym> {
-        let own = overrides.get(definition.name).map(|value| Synonym {
-            name: definition.name,
-            value: value.clone(),
-            source: ConfigSource::Topic,
-        });
+        let own = own_synonym(overrides, definition, ConfigSource::Topic);
         own.into_iter().chain(self.all(topic_synonyms(definition.name))).collect()
     }
 
     /// All that say something about a group setting, strongest first.
     pub fn group_synonyms(&self, overrides: &ConfigMap, definition: &'static Definition) -> Vec<Synonym> {
-        let own = overrides.get(definition.name).map(|value| Synonym {
-            name: definition.name,
-            value: value.clone(),
-            source: ConfigSource::Group,
-        });
+        let own = own_synonym(overrides, definition, ConfigSource::Group);
         let broker = group_synonym(definition.name).map(|name| SynonymOf { name, convert: Convert::Same });
         // A setting that no broker setting stands behind has its own default.
-        let alone = definition.default.filter(|_| broker.is_none()).map(|value| Synonym {
-            name: definition.name,
-            value: value.to_owned(),
-            source: ConfigSource::Default,
-        });
+        let alone = default_synonym(definition).filter(|_| broker.is_none());
         own.into_iter().chain(self.all(broker.as_slice())).chain(alone).collect()
     }
 
@@ -163,6 +150,17 @@ impl<'a> Layers<'a> {
     }
 }
 
+/// The value of a setting of a subscription with these overrides. No broker setting stands behind one.
+pub fn client_metrics<'a>(overrides: &'a ConfigMap, definition: &Definition) -> Value<'a> {
+    own(overrides, definition, ConfigSource::ClientMetrics).unwrap_or_else(|| default(definition))
+}
+
+/// All that say something about a setting of a subscription, strongest first.
+pub fn client_metrics_synonyms(overrides: &ConfigMap, definition: &'static Definition) -> Vec<Synonym> {
+    let own = own_synonym(overrides, definition, ConfigSource::ClientMetrics);
+    own.into_iter().chain(default_synonym(definition)).collect()
+}
+
 /// The family's members seen from `name`: each counts only if it is in `name`'s own unit. `log.retention.hours`
 /// asks itself alone, `log.retention.ms` asks all three.
 fn from(family: &'static [SynonymOf], name: &str) -> Vec<SynonymOf> {
@@ -174,6 +172,24 @@ fn from(family: &'static [SynonymOf], name: &str) -> Vec<SynonymOf> {
             .map(|synonym| SynonymOf { name: synonym.name, convert: Convert::Same })
             .collect(),
     }
+}
+
+fn own<'a>(overrides: &'a ConfigMap, definition: &Definition, source: ConfigSource) -> Option<Value<'a>> {
+    overrides.get(definition.name).map(|text| Value { text: Some(text.into()), source })
+}
+
+fn own_synonym(
+    overrides: &ConfigMap,
+    definition: &'static Definition,
+    source: ConfigSource,
+) -> Option<Synonym> {
+    let value = overrides.get(definition.name)?.clone();
+    Some(Synonym { name: definition.name, value, source })
+}
+
+fn default_synonym(definition: &'static Definition) -> Option<Synonym> {
+    let value = definition.default?.to_owned();
+    Some(Synonym { name: definition.name, value, source: ConfigSource::Default })
 }
 
 fn default(definition: &Definition) -> Value<'static> {

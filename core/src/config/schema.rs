@@ -9,6 +9,9 @@ pub const TOPIC: Schema = Schema { kind: "topic", tables: tables::TOPIC };
 /// The settings of groups.
 pub const GROUP: Schema = Schema { kind: "group", tables: tables::GROUP };
 
+/// The settings of subscriptions of clients' metrics.
+pub const CLIENT_METRICS: Schema = Schema { kind: "client metrics", tables: tables::CLIENT_METRICS };
+
 /// The settings of brokers.
 pub const BROKER: Schema = Schema { kind: "broker", tables: tables::BROKER };
 
@@ -80,7 +83,7 @@ mod tests {
 
     #[test]
     fn tables_are_sorted_and_names_are_unique() {
-        for schema in [TOPIC, GROUP, BROKER] {
+        for schema in [TOPIC, GROUP, CLIENT_METRICS, BROKER] {
             for table in schema.tables {
                 assert!(table.is_sorted_by(|a, b| a.name < b.name), "{}", schema.kind);
             }
@@ -90,15 +93,16 @@ mod tests {
             names.dedup();
             assert_eq!(names.len(), count);
         }
-        // Apache Kafka 4.3's 33, 17 and 360, and ours.
+        // Apache Kafka 4.3's 33, 17, 3 and 360, and ours.
         assert_eq!(TOPIC.definitions().count(), 33 + 1);
         assert_eq!(GROUP.definitions().count(), 17);
+        assert_eq!(CLIENT_METRICS.definitions().count(), 3);
         assert_eq!(BROKER.definitions().count(), 360 + 4 + 6);
     }
 
     #[test]
     fn every_setting_is_documented() {
-        for schema in [TOPIC, GROUP, BROKER] {
+        for schema in [TOPIC, GROUP, CLIENT_METRICS, BROKER] {
             for definition in schema.definitions() {
                 assert!(definition.doc.ends_with('.'), "{}", definition.name);
             }

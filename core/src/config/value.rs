@@ -1,5 +1,6 @@
 //! A setting's value: from text to its type, with the words in which Kafka refuses a bad one.
 
+use super::client_match;
 use super::definition::{Class, Definition, Kind, Valid};
 use std::fmt;
 
@@ -103,6 +104,9 @@ impl Definition {
                 );
                 Err(self.invalid(format!("[{shown}]"), &why))
             }
+            Valid::ClientMatch => {
+                list(text).try_for_each(|word| client_match::check(word).map_err(InvalidValue))
+            }
             _ => Ok(()),
         }
     }
@@ -179,7 +183,7 @@ fn is_offset_reset(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{BROKER, GROUP, TOPIC};
+    use crate::config::{BROKER, CLIENT_METRICS, GROUP, TOPIC};
 
     fn refusal(name: &str, value: &str) -> Option<String> {
         TOPIC.definition(name).expect("a setting of the table").validate(value).err().map(|e| e.0)
@@ -288,7 +292,7 @@ mod tests {
 
     #[test]
     fn every_default_is_valid() {
-        for schema in [&TOPIC, &BROKER, &GROUP] {
+        for schema in [&TOPIC, &BROKER, &GROUP, &CLIENT_METRICS] {
             for definition in schema.definitions() {
                 if let Some(default) = definition.default {
                     assert_eq!(definition.validate(default), Ok(()), "{}", definition.name);

@@ -14,5 +14,8 @@ pub const FORMAT_FEATURE: &str = "highwater.metadata.version";
 /// The level from which on it is told that a replica's log failed.
 pub const FORMAT_REPLICA_HEALTH: i16 = 1;
 
+/// The level from which on there are settings of [clients' metrics](super::ConfigResource::ClientMetrics).
+pub const FORMAT_CLIENT_METRICS: i16 = 2;
+
 /// The newest level that this release knows.
-pub const FORMAT_NEWEST: i16 = FORMAT_REPLICA_HEALTH;
+pub const FORMAT_NEWEST: i16 = FORMAT_CLIENT_METRICS;

@@ -2,7 +2,7 @@
 
 use super::cow_map::CowMap;
 use super::failures::{Failures, Health};
-use super::features::{FORMAT_FEATURE, FORMAT_REPLICA_HEALTH};
+use super::features::{FORMAT_CLIENT_METRICS, FORMAT_FEATURE, FORMAT_REPLICA_HEALTH};
 use super::records::{
     BrokerRegistration, BrokerState, ConfigResource, PartitionState, QuotaEntity, Record, at,
 };
@@ -159,6 +159,11 @@ impl MetadataImage {
     /// Whether every node reads that a replica's log failed, so that it may be written (see [`FORMAT_FEATURE`]).
     pub fn takes_replica_health(&self) -> bool {
         self.level(FORMAT_FEATURE) >= FORMAT_REPLICA_HEALTH
+    }
+
+    /// Whether every node reads settings of clients' metrics, so that they may be written (see [`FORMAT_FEATURE`]).
+    pub fn takes_client_metrics(&self) -> bool {
+        self.level(FORMAT_FEATURE) >= FORMAT_CLIENT_METRICS
     }
 
     /// The first producer id that is not given out.

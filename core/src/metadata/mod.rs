@@ -28,7 +28,7 @@ pub use controller::{
     Registration, SessionLimits, Sessions, answer_reassignments, leader_imbalance,
 };
 pub use cow_map::CowMap;
-pub use features::{FORMAT_FEATURE, FORMAT_NEWEST, FORMAT_REPLICA_HEALTH};
+pub use features::{FORMAT_CLIENT_METRICS, FORMAT_FEATURE, FORMAT_NEWEST, FORMAT_REPLICA_HEALTH};
 pub use image::{MetadataImage, Topic};
 pub use records::{
     BrokerRegistration, BrokerState, ConfigResource, Endpoint, FeatureRange, PartitionState, QuotaEntity,

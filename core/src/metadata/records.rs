@@ -203,6 +203,8 @@ pub enum ConfigResource {
     BrokerDefault,
     /// A group, which need not exist.
     Group(String),
+    /// A subscription of clients' metrics (KIP-714), from [`FORMAT_CLIENT_METRICS`](super::FORMAT_CLIENT_METRICS) on.
+    ClientMetrics(String),
 }
 
 /// Whom a quota is for: entity types (`user`, `client-id`, `ip`) with names; no name is the type's default.

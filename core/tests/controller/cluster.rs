@@ -75,6 +75,25 @@ impl Trio {
         self.solo.commit(plan)
     }
 
+    /// Asks for a level of [`FORMAT_FEATURE`]; 1 is an upgrade, 2 a safe downgrade, 3 an unsafe one.
+    pub(super) fn finalize(&mut self, level: i16, upgrade_type: i8) -> ErrorCode {
+        let key = FeatureUpdateKey {
+            feature: FORMAT_FEATURE.into(),
+            max_version_level: level,
+            upgrade_type,
+            ..Default::default()
+        };
+        let request = UpdateFeaturesRequest { feature_updates: vec![key], ..Default::default() };
+        let plan = self.solo.controller.plan_update_features(&request);
+        self.solo.commit(plan).error_code
+    }
+
+    /// The cluster was found by a release whose newest level was this one.
+    pub(super) fn found_at(&mut self, level: i16) {
+        let records = vec![Record::Feature { name: FORMAT_FEATURE.into(), level }];
+        self.solo.commit(Plan { records, response: () });
+    }
+
     pub(super) fn epoch(&self, id: i32) -> BrokerEpoch {
         self.solo.image().broker(BrokerId(id)).map_or(BrokerEpoch(-1), |broker| broker.epoch)
     }
@@ -553,36 +572,6 @@ fn a_broker_that_is_forgotten_leaves_isr_and_elr() {
     assert!(trio.solo.image().config(&ConfigResource::Broker(BrokerId(1))).is_empty());
     let again = trio.solo.controller.plan_unregister_broker(trio.solo.context(), BrokerId(1));
     assert_eq!(again.response, Err(BrokerRefusal::NotRegistered));
-}
-
-#[test]
-fn features_are_updated_together_or_not_at_all() {
-    let mut trio = Trio::new(0, &[]);
-    let mut registration = trio.registration(1, 1, End::Clean);
-    registration.announced.features.push(FeatureRange { name: "metadata.version".into(), min: 7, max: 30 });
-    let plan = trio.solo.controller.plan_register_broker(trio.solo.context(), &registration, false);
-    trio.solo.commit(plan).expect("nobody has the id");
-    let mut update = |name: &str, level, upgrade_type, validate_only| {
-        let key = FeatureUpdateKey {
-            feature: name.into(),
-            max_version_level: level,
-            upgrade_type,
-            ..Default::default()
-        };
-        let request =
-            UpdateFeaturesRequest { feature_updates: vec![key], validate_only, ..Default::default() };
-        let plan = trio.solo.controller.plan_update_features(&request);
-        let code = trio.solo.commit(plan).error_code;
-        (code, trio.solo.image().level("metadata.version"))
-    };
-    assert_eq!(update("metadata.version", 31, 1, false), (ErrorCode::InvalidUpdateVersion, 0));
-    assert_eq!(update("metadata.version", 30, 1, true), (ErrorCode::None, 0));
-    assert_eq!(update("metadata.version", 30, 1, false), (ErrorCode::None, 30));
-    assert_eq!(update("metadata.version", 29, 1, false), (ErrorCode::InvalidUpdateVersion, 30));
-    assert_eq!(update("metadata.version", 29, 9, false), (ErrorCode::InvalidRequest, 30));
-    assert_eq!(update("metadata.version", 29, 2, false), (ErrorCode::None, 29));
-    assert_eq!(update("no.such.version", 1, 1, false), (ErrorCode::InvalidUpdateVersion, 29));
-    assert_eq!(update("metadata.version", 0, 3, false), (ErrorCode::InvalidUpdateVersion, 29));
 }
 
 #[derive(Clone, Debug)]

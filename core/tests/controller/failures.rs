@@ -4,7 +4,6 @@ use super::cluster::{End, T, Trio, story};
 use super::*;
 use highwater_core::ids::TopicPartition;
 use highwater_core::metadata::peer::{AlterPartitionRefusal, BrokerRefusal, ReplicaHealth};
-use highwater_core::metadata::{FORMAT_FEATURE, FORMAT_NEWEST};
 
 #[test]
 fn a_failed_log_leads_nothing_and_is_in_no_isr_until_it_is_made_anew() {
@@ -52,50 +51,6 @@ fn where_anyone_may_lead_nobody_waits_for_a_failed_log() {
     assert_eq!(trio.told(), "0 - 3", "neither of the two that failed");
     trio.beat(2).expect("it is registered");
     assert_eq!(trio.told(), "2 2 -");
-}
-
-/// Releases before it cannot read the record. What they do about a failed log is nothing.
-#[test]
-fn failed_logs_are_written_down_once_every_broker_can_read_it() {
-    let mut trio = Trio::with_topic();
-    let level = |trio: &mut Trio, level| {
-        let key = FeatureUpdateKey {
-            feature: FORMAT_FEATURE.into(),
-            max_version_level: level,
-            upgrade_type: if level == 0 { 3 } else { 1 },
-            ..Default::default()
-        };
-        let request = UpdateFeaturesRequest { feature_updates: vec![key], ..Default::default() };
-        let plan = trio.solo.controller.plan_update_features(&request);
-        trio.solo.commit(plan).error_code
-    };
-    // As a cluster of the release before is found.
-    let records = vec![Record::Feature { name: FORMAT_FEATURE.into(), level: 0 }];
-    trio.solo.commit(Plan { records, response: () });
-    let mut old = trio.registration(4, 2, End::Clean);
-    old.announced.features.clear();
-    let register = |trio: &mut Trio, registration: &Registration| {
-        let plan = trio.solo.controller.plan_register_broker(trio.solo.context(), registration, false);
-        trio.solo.commit(plan)
-    };
-    register(&mut trio, &old).expect("no level is finalized that it lacks");
-    let before = trio.solo.image().clone();
-    assert_eq!(trio.health(1, true), Err(BrokerRefusal::UnsupportedVersion));
-    assert_eq!(level(&mut trio, 1), ErrorCode::InvalidUpdateVersion, "broker 4 could not read it");
-    let again = trio.solo.controller.plan_cluster("cluster", &[(FORMAT_FEATURE, FORMAT_NEWEST)]);
-    trio.solo.commit(again);
-    assert_eq!(
-        *trio.solo.image(),
-        before,
-        "a controller of this release is elected before the others run it"
-    );
-    let new = trio.registration(4, 3, End::Clean);
-    register(&mut trio, &new).expect("nobody holds the id");
-    assert_eq!((level(&mut trio, 1), trio.told().as_str()), (ErrorCode::None, "1 123 -"));
-    trio.health(1, true).expect("it is registered");
-    assert_eq!(trio.told(), "2 23 -");
-    assert_eq!(register(&mut trio, &old), Err(BrokerRefusal::UnsupportedVersion));
-    assert_eq!(level(&mut trio, 0), ErrorCode::InvalidUpdateVersion, "the log has such records");
 }
 
 /// Otherwise what the leader knew of the failed log's progress would let the empty one in its place join the ISR.

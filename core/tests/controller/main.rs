@@ -4,9 +4,9 @@ use highwater_core::config::ConfigMap;
 use highwater_core::ids::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionIndex, ProducerId, TopicId};
 use highwater_core::metadata::peer::RegisterBroker;
 use highwater_core::metadata::{
-    Asker, Controller, Endpoint, FeatureRange, MetadataImage, Plan, PlanContext, Record, Registration,
-    answer_client_quotas, answer_cluster, answer_config_resources, answer_configs, answer_metadata,
-    answer_topic_partitions,
+    Asker, Controller, Endpoint, FORMAT_FEATURE, FORMAT_NEWEST, FeatureRange, MetadataImage, Plan,
+    PlanContext, Record, Registration, answer_client_quotas, answer_cluster, answer_config_resources,
+    answer_configs, answer_metadata, answer_topic_partitions,
 };
 use highwater_protocol::messages::*;
 use highwater_protocol::{ErrorCode, Uuid};
@@ -15,6 +15,7 @@ use proptest::prelude::*;
 mod answers;
 mod cluster;
 mod failures;
+mod features;
 mod lifecycle;
 mod settings;
 mod topics;
@@ -32,7 +33,7 @@ impl Solo {
     fn new(fixed: &[(&str, &str)]) -> Self {
         let fixed = fixed.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let mut solo = Self { controller: Controller::default(), fixed, topics_made: 0 };
-        let cluster = solo.controller.plan_cluster("cluster", &[]);
+        let cluster = solo.controller.plan_cluster("cluster", &[(FORMAT_FEATURE, FORMAT_NEWEST)]);
         solo.commit(cluster);
         solo.register(1, [1; 16], false);
         solo
@@ -166,4 +167,5 @@ fn assigned(name: &str, replicas: &[(i32, &[i32])]) -> CreatableTopic {
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+const CLIENT_METRICS: i8 = 16;
 const GROUP: i8 = 32;

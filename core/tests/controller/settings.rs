@@ -50,6 +50,13 @@ fn bad_changes_of_settings_are_refused_and_change_nothing() {
         (BROKER, "one", &[("log.retention.ms", 0, Some("1"))], ErrorCode::InvalidRequest),
         (GROUP, "", &[("consumer.session.timeout.ms", 0, Some("1"))], ErrorCode::InvalidRequest),
         (GROUP, "g", &[("no.such", 0, Some("1"))], ErrorCode::InvalidConfig),
+        (CLIENT_METRICS, "", &[("interval.ms", 0, Some("100"))], ErrorCode::InvalidRequest),
+        (CLIENT_METRICS, "m", &[("no.such", 0, Some("1"))], ErrorCode::InvalidRequest),
+        (CLIENT_METRICS, "m", &[("interval.ms", 0, Some("99"))], ErrorCode::InvalidRequest),
+        (CLIENT_METRICS, "m", &[("interval.ms", 0, Some("3600001"))], ErrorCode::InvalidRequest),
+        (CLIENT_METRICS, "m", &[("interval.ms", 0, Some("soon"))], ErrorCode::InvalidConfig),
+        (CLIENT_METRICS, "m", &[("match", 0, Some("rider=1"))], ErrorCode::InvalidConfig),
+        (CLIENT_METRICS, "m", &[("interval.ms", 2, Some("100"))], ErrorCode::InvalidConfig),
         (99, "g", &[], ErrorCode::InvalidRequest),
     ];
     let offset = solo.image().offset();
@@ -95,11 +102,42 @@ fn groups_stay_within_the_brokers_bounds() {
     }
 }
 
+/// A subscription is there while something is set for it.
+#[test]
+fn subscriptions_of_metrics_are_made_described_listed_and_removed() {
+    let mut solo = Solo::new(&[]);
+    let ok = (ErrorCode::None, None);
+    let listed = |solo: &Solo| -> Vec<String> {
+        let answer = answer_config_resources(solo.image(), &ListConfigResourcesRequest::default(), 0);
+        assert!(answer.config_resources.iter().all(|resource| resource.resource_type == CLIENT_METRICS));
+        answer.config_resources.into_iter().map(|resource| resource.resource_name).collect()
+    };
+    let described = |solo: &Solo| -> Vec<(String, Option<String>, i8)> {
+        let configs = solo.describe(CLIENT_METRICS, "m").configs.into_iter();
+        configs.map(|config| (config.name, config.value, config.config_source)).collect()
+    };
+    let set = |name: &str, value: &str, source| (name.to_owned(), Some(value.to_owned()), source);
+    let nothing = [set("interval.ms", "300000", 5), set("match", "", 5), set("metrics", "", 5)];
+    assert_eq!((listed(&solo), described(&solo)), (vec![], nothing.to_vec()));
+    let made =
+        solo.alter(CLIENT_METRICS, "m", &[("metrics", 0, Some("a.,b.")), ("interval.ms", 0, Some("100"))]);
+    assert_eq!(made, ok);
+    assert_eq!(solo.alter(CLIENT_METRICS, "m", &[("match", 2, Some("client_id=rider-.*"))]), ok);
+    assert_eq!(listed(&solo), ["m"]);
+    let all =
+        [set("interval.ms", "100", 7), set("match", "client_id=rider-.*", 7), set("metrics", "a.,b.", 7)];
+    assert_eq!(described(&solo), all);
+    let gone = ["interval.ms", "match", "metrics"].map(|name| (name, 1, None));
+    assert_eq!(solo.alter(CLIENT_METRICS, "m", &gone), ok);
+    assert_eq!((listed(&solo), described(&solo)), (vec![], nothing.to_vec()));
+}
+
 #[test]
 fn synonyms_say_what_else_was_set() {
     let mut solo = Solo::new(&[("log.cleaner.threads", "4")]);
     let ok = (ErrorCode::None, None);
     assert_eq!(solo.alter(BROKER, "", &[("log.cleaner.threads", 0, Some("2"))]), ok);
+    assert_eq!(solo.alter(CLIENT_METRICS, "m", &[("interval.ms", 0, Some("100"))]), ok);
     let synonyms = |kind, name, setting: &str| -> Vec<(String, i8)> {
         let described = solo.describe(kind, name);
         let entry = described.configs.into_iter().find(|config| config.name == setting);
@@ -115,6 +153,7 @@ fn synonyms_say_what_else_was_set() {
     // a group's setting has a broker's behind it, or its own default
     assert_eq!(synonyms(GROUP, "g", "share.session.timeout.ms"), said(&[("45000", 5)]));
     assert_eq!(synonyms(GROUP, "g", "share.auto.offset.reset"), said(&[("latest", 5)]));
+    assert_eq!(synonyms(CLIENT_METRICS, "m", "interval.ms"), said(&[("100", 7), ("300000", 5)]));
 }
 
 #[test]
@@ -229,6 +268,7 @@ fn configs_are_described_with_source_synonyms_type_and_words() {
         (TOPIC, "nope", ErrorCode::UnknownTopicOrPartition),
         (TOPIC, "n/a", ErrorCode::InvalidTopicException),
         (GROUP, "", ErrorCode::InvalidRequest),
+        (CLIENT_METRICS, "", ErrorCode::InvalidRequest),
         (8, "1", ErrorCode::None),
         (77, "1", ErrorCode::InvalidRequest),
     ] {

@@ -10,6 +10,7 @@ mod broker_remote;
 mod broker_security;
 mod broker_server;
 mod broker_transaction;
+mod client_metrics;
 mod group;
 mod topic;
 
@@ -24,6 +25,9 @@ pub(super) const TOPIC: &[&[Definition]] = &[topic::TOPIC];
 
 /// The settings of a group.
 pub(super) const GROUP: &[&[Definition]] = &[group::GROUP];
+
+/// The settings of a subscription of clients' metrics.
+pub(super) const CLIENT_METRICS: &[&[Definition]] = &[client_metrics::CLIENT_METRICS];
 
 /// The settings of a broker, by area.
 pub(super) const BROKER: &[&[Definition]] = &[

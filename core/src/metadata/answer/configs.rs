@@ -2,7 +2,8 @@
 
 use super::Asker;
 use crate::config::{
-    BROKER, ConfigMap, ConfigSource, Definition, GROUP, Layers, Synonym, TOPIC, Update, Value,
+    self, BROKER, CLIENT_METRICS, ConfigMap, ConfigSource, Definition, GROUP, Layers, Synonym, TOPIC, Update,
+    Value,
 };
 use crate::metadata::controller::resource_type;
 use crate::metadata::image::MetadataImage;
@@ -55,6 +56,7 @@ impl Reply<'_> {
             resource_type::TOPIC => self.topic(name, is_wanted),
             resource_type::BROKER => self.broker(name, is_wanted),
             resource_type::BROKER_LOGGER => self.broker_loggers(name, is_wanted),
+            resource_type::CLIENT_METRICS => self.client_metrics(name, is_wanted),
             resource_type::GROUP => self.group(name, is_wanted),
             other => Err((ErrorCode::InvalidRequest, format!("Unsupported resource type: {other}"))),
         };
@@ -100,6 +102,19 @@ impl Reply<'_> {
             self.entry(definition, layers.group(overrides, definition), false, synonyms)
         };
         Ok(GROUP.definitions().filter(|d| is_wanted(d.name)).map(entry).collect())
+    }
+
+    fn client_metrics(&self, name: &str, is_wanted: impl Fn(&str) -> bool) -> Described {
+        if name.is_empty() {
+            let message = "Client metrics subscription name must not be empty".to_owned();
+            return Err((ErrorCode::InvalidRequest, message));
+        }
+        let overrides = self.image.config(&Resource::ClientMetrics(name.to_owned()));
+        let entry = |definition: &'static Definition| {
+            let synonyms = || config::client_metrics_synonyms(overrides, definition);
+            self.entry(definition, config::client_metrics(overrides, definition), false, synonyms)
+        };
+        Ok(CLIENT_METRICS.definitions().filter(|d| is_wanted(d.name)).map(entry).collect())
     }
 
     fn broker(&self, name: &str, is_wanted: impl Fn(&str) -> bool) -> Described {
@@ -191,9 +206,6 @@ impl Reply<'_> {
     }
 }
 
-/// Kafka's number of client metrics resources (KIP-714), of which there are none yet.
-const CLIENT_METRICS: i8 = 16;
-
 /// Answers a ListConfigResources request of this version.
 pub fn answer_config_resources(
     image: &MetadataImage,
@@ -204,12 +216,12 @@ pub fn answer_config_resources(
         resource_type::TOPIC,
         resource_type::BROKER,
         resource_type::BROKER_LOGGER,
-        CLIENT_METRICS,
+        resource_type::CLIENT_METRICS,
         resource_type::GROUP,
     ];
     // Version 0 asks for client metrics alone; no types ask for all.
     let types = match version {
-        0 => &[CLIENT_METRICS][..],
+        0 => &[resource_type::CLIENT_METRICS][..],
         _ if request.resource_types.is_empty() => &SUPPORTED[..],
         _ => &request.resource_types,
     };
@@ -234,8 +246,10 @@ pub fn answer_config_resources(
         list(resource_type::BROKER_LOGGER, id.to_string());
     }
     for resource in image.config_resources() {
-        if let Resource::Group(name) = resource {
-            list(resource_type::GROUP, name.clone());
+        match resource {
+            Resource::Group(name) => list(resource_type::GROUP, name.clone()),
+            Resource::ClientMetrics(name) => list(resource_type::CLIENT_METRICS, name.clone()),
+            Resource::Topic(_) | Resource::Broker(_) | Resource::BrokerDefault => {}
         }
     }
     ListConfigResourcesResponse { config_resources: resources, ..Default::default() }

@@ -2,9 +2,10 @@
 
 use super::changes::DRAINED;
 use super::topics::unknown_topic;
-use super::{Controller, Plan, PlanContext, Refusal, duplicates, group_settings};
+use super::{Controller, Plan, PlanContext, Refusal, client_metrics, duplicates, group_settings};
 use crate::config::{
-    BROKER, BrokerConfig, ConfigMap, Definition, GROUP, Kind, Layers, TOPIC, Update, list, validate_topic,
+    self, BROKER, BrokerConfig, CLIENT_METRICS, ConfigMap, Definition, GROUP, Kind, Layers, TOPIC, Update,
+    list, validate_topic,
 };
 use crate::ids::BrokerId;
 use crate::metadata::records::{ConfigResource, Record};
@@ -27,6 +28,7 @@ pub(in crate::metadata) mod resource_type {
     pub(in crate::metadata) const TOPIC: i8 = 2;
     pub(in crate::metadata) const BROKER: i8 = 4;
     pub(in crate::metadata) const BROKER_LOGGER: i8 = 8;
+    pub(in crate::metadata) const CLIENT_METRICS: i8 = 16;
     pub(in crate::metadata) const GROUP: i8 = 32;
 }
 
@@ -148,6 +150,7 @@ impl Controller {
                 .map_err(|error| Refusal::new(ErrorCode::InvalidConfig, error.to_string()))?,
             ConfigResource::Group(_) => group_settings::validate(&layers, &after)
                 .map_err(|why| Refusal::new(ErrorCode::InvalidConfig, why))?,
+            ConfigResource::ClientMetrics(_) => client_metrics::validate(&after)?,
             ConfigResource::Broker(_) | ConfigResource::BrokerDefault => {
                 check_broker(&after, set, matches!(resource, ConfigResource::Broker(_)))?;
                 let after = match resource {
@@ -182,6 +185,13 @@ impl Controller {
             },
             resource_type::GROUP if name.is_empty() => invalid("Default group resources are not allowed."),
             resource_type::GROUP => Ok(ConfigResource::Group(name.to_owned())),
+            resource_type::CLIENT_METRICS if name.is_empty() => {
+                invalid("Default client metrics resources are not allowed.")
+            }
+            resource_type::CLIENT_METRICS => {
+                self.check_takes_client_metrics()?;
+                Ok(ConfigResource::ClientMetrics(name.to_owned()))
+            }
             resource_type::BROKER_LOGGER => invalid("Log levels are set by the broker's command line."),
             other => invalid(&format!("Unsupported config resource type {other}")),
         }
@@ -201,6 +211,7 @@ impl Before<'_> {
             ConfigResource::Topic(_) => TOPIC.definition(name),
             ConfigResource::Broker(_) | ConfigResource::BrokerDefault => BROKER.definition(name),
             ConfigResource::Group(_) => GROUP.definition(name),
+            ConfigResource::ClientMetrics(_) => CLIENT_METRICS.definition(name),
         }
     }
 
@@ -210,6 +221,7 @@ impl Before<'_> {
         let value = match self.resource {
             ConfigResource::Topic(_) => self.layers.topic(NOTHING, definition),
             ConfigResource::Group(_) => self.layers.group(NOTHING, definition),
+            ConfigResource::ClientMetrics(_) => config::client_metrics(NOTHING, definition),
             ConfigResource::Broker(_) | ConfigResource::BrokerDefault => self.layers.broker(definition),
         };
         value.text.unwrap_or_default().into_owned()

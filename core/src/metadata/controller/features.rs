@@ -1,6 +1,7 @@
 //! Feature levels that the cluster has agreed on (KIP-584, KIP-1022).
 
 use super::{Controller, Plan, Refusal};
+use crate::metadata::features::FORMAT_FEATURE;
 use crate::metadata::records::Record;
 use highwater_protocol::ErrorCode;
 use highwater_protocol::messages::{
@@ -83,6 +84,9 @@ impl Controller {
         if !(upgrade_type::UPGRADE..=upgrade_type::UNSAFE_DOWNGRADE).contains(&update.upgrade_type) {
             let message = format!("The upgrade type {} is unknown.", update.upgrade_type);
             return Err(Refusal::new(ErrorCode::InvalidRequest, message));
+        }
+        if is_downgrade && name == FORMAT_FEATURE {
+            return invalid(format!("The log may have records that only level {finalized} allows."));
         }
         if is_downgrade && !may_downgrade {
             return invalid(

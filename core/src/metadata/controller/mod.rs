@@ -7,6 +7,7 @@
 
 mod brokers;
 mod changes;
+mod client_metrics;
 mod configs;
 mod election;
 mod failures;
