@@ -63,6 +63,8 @@ guards! {
     ProducerEpochNotStale,
     /// A produced batch has the sequence behind the last one, or 0 in a new epoch (KIP-98).
     ProducerSequenceIsNext,
+    /// A leader calls a sequence wrong only while nobody can have been elected in its place, who has what it lacks (O3).
+    SequenceLease,
     /// An append bound to a leader epoch goes to the leader of that epoch only (design rule 8).
     AppendLeaderEpoch,
     /// acks=all is taken only while enough replicas are in sync (`min.insync.replicas`).
@@ -158,8 +160,6 @@ guards! {
     CoordinatorLoadCurrent,
     /// The outcome of an append concerns the state that was loaded for it (GC-04).
     CoordinatorAppendCurrent,
-    /// A leader calls a sequence wrong only while nobody can have been elected in its place, who has what it lacks (O3).
-    SequenceLease,
     /// A coordinator tells committed offsets only while nobody can have been elected in its place (O20, OF-07).
     CoordinatorLease,
     /// A member speaks of the present generation (OF-01).

@@ -331,8 +331,7 @@ impl Machine {
         let is_whole = how == End::Kill && !is_frozen;
         // What one of several loses, the others hold: within the budget nothing that was promised may be lost.
         let is_alone = self.world.hosts.len() == 1;
-        let may_lose =
-            is_alone && how == End::PowerCut && !self.world.is_durable && !(is_clean && !is_frozen);
+        let may_lose = is_alone && how == End::PowerCut && !self.world.is_durable && (is_frozen || !is_clean);
         self.left.cut = Some(if is_whole { Cut::Nothing } else { Cut::Unflushed });
         self.left.is_loss |= may_lose;
         let mut history = self.world.history();

@@ -105,10 +105,10 @@ impl Summary {
             let name = guard.name();
             match self.guards.get(guard) {
                 Some(Count { accepts, rejects: 0 }) => {
-                    println!("guard {name}: {accepts} accepted, NEVER rejected")
+                    println!("guard {name}: {accepts} accepted, NEVER rejected");
                 }
                 Some(Count { accepts, rejects }) => {
-                    println!("guard {name}: {accepts} accepted, {rejects} rejected")
+                    println!("guard {name}: {accepts} accepted, {rejects} rejected");
                 }
                 None => println!("guard {name}: NEVER asked"),
             }

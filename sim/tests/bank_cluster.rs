@@ -75,7 +75,7 @@ fn tails_lost_beside_a_lonely_node(rounds: u64) -> Vec<PlannedFault> {
     let round = |round: u64| {
         let at_ms = 1500 + round * 2000;
         let node = (round % 3 + 1) as usize;
-        let (lonely, last) = if round % 2 == 0 {
+        let (lonely, last) = if round.is_multiple_of(2) {
             (node % 3 + 1, (node + 1) % 3 + 1)
         } else {
             ((node + 1) % 3 + 1, node % 3 + 1)

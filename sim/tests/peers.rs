@@ -159,8 +159,7 @@ fn lines_of(seed: u64) -> Vec<String> {
         let mut runtime = Runtime::with_seed_and_config(seed, madsim::Config::default());
         runtime.set_time_limit(Duration::from_secs(300));
         runtime.block_on(trouble(trace.clone()));
-        let lines = std::mem::take(&mut trace.lock().unwrap().lines);
-        lines
+        std::mem::take(&mut trace.lock().unwrap().lines)
     });
     running.join().unwrap_or_else(|_| panic!("seed {seed}"))
 }

@@ -151,12 +151,10 @@ pub fn none_is_skipped(
     position: i64,
     offsets: impl IntoIterator<Item = i64>,
 ) -> Result<(), String> {
-    let mut next = position;
-    for offset in offsets {
+    for (next, offset) in (position..).zip(offsets) {
         if offset != next {
             return Err(format!("{topic}: read from {position} on, offset {next} was skipped to {offset}"));
         }
-        next += 1;
     }
     Ok(())
 }

@@ -82,7 +82,7 @@ impl Cluster {
     }
 
     /// O43: waiting lists and timers are empty again once all clients are gone.
-    pub(crate) async fn await_quiet(&mut self) {
+    pub(crate) async fn await_quiet(&self) {
         let mut waiting = String::new();
         for _ in 0..STEPS_MAX {
             let running = self.machines.iter().filter_map(Machine::node);

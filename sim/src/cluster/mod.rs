@@ -34,7 +34,6 @@ pub struct Cluster {
     machines: Vec<Machine>,
     truth: Truth,
     budget: Budget,
-    is_blind: bool,
 }
 
 impl Cluster {
@@ -44,7 +43,7 @@ impl Cluster {
         let machine = |id: &i32| Machine::new(world, rng.fork(), *id, config.clone()).with_controllers(&ids);
         let machines = ids.iter().map(machine).collect();
         let budget = Budget::new(nodes, world.is_durable);
-        Self { world: world.clone(), machines, truth: Truth::default(), budget, is_blind: false }
+        Self { world: world.clone(), machines, truth: Truth::default(), budget }
     }
 
     /// How many there are.
@@ -163,7 +162,7 @@ impl Cluster {
                 self.end(at, End::Kill);
             }
         }
-        if !self.is_blind {
+        if !self.world.history().is_deaf {
             self.truth.look(&self.world, &self.machines, self.min_isr());
         }
         self.forgive();
@@ -192,14 +191,13 @@ impl Cluster {
 
     /// Compares all replicas' records.
     pub fn compare(&mut self) {
-        if !self.is_blind {
+        if !self.world.history().is_deaf {
             self.truth.compare(&self.world, &self.machines);
         }
     }
 
     /// From now on nobody looks at the nodes.
-    pub(crate) fn look_away(&mut self) {
-        self.is_blind = true;
+    pub(crate) fn look_away(&self) {
         self.world.history().is_deaf = true;
     }
 

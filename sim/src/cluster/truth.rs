@@ -206,7 +206,7 @@ impl Truth {
 
     /// Compares the records of all replicas, and holds the leaders against what clients were told (O1, O2, O3, O4, O6,
     /// O11, O13, O15, O17, O24, O39).
-    pub(crate) fn compare(&mut self, world: &World, machines: &[Machine]) {
+    pub(crate) fn compare(&self, world: &World, machines: &[Machine]) {
         let mut dumps: BTreeMap<PartitionKey, Vec<(ReplicaView, LogDump)>> = BTreeMap::new();
         let mut metadata_logs: Vec<(ReplicaView, LogDump)> = Vec::new();
         for (machine, node) in sound(machines) {

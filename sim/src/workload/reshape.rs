@@ -146,7 +146,6 @@ impl Reshaper {
             replication_factor: -1,
             assignments: vec![CreatableReplicaAssignment { partition_index: 0, broker_ids }],
             configs: vec![config("min.insync.replicas", "1")],
-            ..Default::default()
         };
         let topic = admin::create_as(&mut self.client, topic, 1).await?;
         self.client.world.history().partition(topic.key(0)).is_expendable = true;

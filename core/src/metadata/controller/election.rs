@@ -90,7 +90,7 @@ impl<'a> PartitionChange<'a> {
         planted!(
             EligibleLeadersKept,
             if self.isr.is_empty() {
-                self.isr.extend(self.before.isr.first())
+                self.isr.extend(self.before.isr.first());
             },
             ()
         );
@@ -103,7 +103,7 @@ impl<'a> PartitionChange<'a> {
         planted!(
             EligibleLeadersKept,
             if self.isr.is_empty() {
-                self.isr.extend(self.before.isr.first())
+                self.isr.extend(self.before.isr.first());
             },
             ()
         );
