@@ -258,6 +258,18 @@ fn a_process_that_stood_still_holds_no_lease_until_it_is_heard_anew() {
     assert!(!holds(&broker), "it is fenced: somebody else leads");
 }
 
+/// O3, O20: what it leads is given away while it stops, and the new leader may begin before it hears of that.
+#[test]
+fn a_broker_that_stops_holds_no_lease() {
+    let mut broker = Broker::active();
+    let holds = |broker: &Broker| broker.machine.holds_lease(broker.now().mono);
+    assert!(holds(&broker));
+    let beat = sent(&broker.hears(Input::Shutdown)).remove(0);
+    assert!(!holds(&broker), "the controller may hear of it any moment");
+    broker.answer(&beat, stands(false, false));
+    assert!(!holds(&broker), "it is not fenced, and leads less and less");
+}
+
 #[test]
 fn a_stale_epoch_is_registered_anew_and_one_that_was_removed_is_not() {
     let mut broker = Broker::active();

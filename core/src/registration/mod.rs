@@ -212,8 +212,9 @@ impl BrokerLifecycle {
 
     /// Whether nobody can have been elected in this broker's place because it was silent. What it tells as a leader
     /// without asking its followers is to be told only then: it may have slept, and others gone on without it (O20, O3).
+    /// Nor while it stops: the controller gives what it leads to others, who may have begun before it hears of them.
     pub fn holds_lease(&self, now: Instant) -> bool {
-        self.lease.holds(now)
+        !self.is_stopping() && self.lease.holds(now)
     }
 
     fn send(&mut self, body: BrokerRequestBody, out: &mut Outbox<Effect>) -> Option<u64> {
