@@ -102,61 +102,70 @@ impl Controller {
             .map(|name| DeleteTopicState { name: Some(name.clone()), topic_id: Uuid::ZERO });
         let topics: Vec<DeleteTopicState> = request.topics.iter().cloned().chain(by_name).collect();
         let may_delete = self.broker_config(context).delete_topic;
-        let mut seen = BTreeSet::new();
+        let mentions = Mentions::of(&topics);
+        let mut refused = BTreeSet::new();
         let mut records = Vec::new();
         let mut responses = Vec::new();
-        for topic in topics {
+        for topic in &topics {
             let planned = if may_delete {
-                self.plan_delete_topic(&topic, &mut seen)
+                self.plan_delete_topic(topic, &mentions)
             } else {
                 Err(Refusal::new(ErrorCode::TopicDeletionDisabled, "Topic deletion is disabled."))
             };
-            responses.push(match planned {
-                Ok((id, name)) => {
+            match planned {
+                Ok(None) => {}
+                Ok(Some((id, name))) => {
                     records.push(Record::RemoveTopic { id });
-                    DeletableTopicResult {
+                    responses.push(DeletableTopicResult {
                         name: Some(name),
                         topic_id: Uuid(id.0),
                         ..DeletableTopicResult::default()
-                    }
+                    });
                 }
-                Err(refusal) => DeletableTopicResult {
-                    name: topic.name,
+                // What is named twice is answered once.
+                Err(refusal) if mentions.is_repeated(topic) && !refused.insert(mention(topic)) => {
+                    drop(refusal);
+                }
+                Err(refusal) => responses.push(DeletableTopicResult {
+                    name: topic.name.clone(),
                     topic_id: topic.topic_id,
                     error_code: refusal.code,
                     error_message: Some(refusal.message),
-                },
-            });
+                }),
+            }
         }
         Plan { records, response: DeleteTopicsResponse { throttle_time_ms: 0, responses } }
     }
 
+    /// Which topic to delete. `None` where another item of the request answers for it.
     fn plan_delete_topic(
         &self,
         wanted: &DeleteTopicState,
-        seen: &mut BTreeSet<TopicId>,
-    ) -> Result<(TopicId, String), Refusal> {
-        let invalid = |message: &str| Refusal::new(ErrorCode::InvalidRequest, message);
-        let topic = match &wanted.name {
+        mentions: &Mentions<'_>,
+    ) -> Result<Option<(TopicId, String)>, Refusal> {
+        let invalid = |message: &str| Err(Refusal::new(ErrorCode::InvalidRequest, message));
+        match &wanted.name {
             Some(_) if !wanted.topic_id.is_zero() => {
-                return Err(invalid("You may not specify both topic name and topic id."));
+                invalid("You may not specify both topic name and topic id.")
             }
-            None if wanted.topic_id.is_zero() => {
-                return Err(invalid("Neither topic name nor id were specified."));
+            None if wanted.topic_id.is_zero() => invalid("Neither topic name nor id were specified."),
+            Some(_) if mentions.is_repeated(wanted) => invalid("Duplicate topic name."),
+            None if mentions.is_repeated(wanted) => invalid("Duplicate topic id."),
+            Some(name) => {
+                let topic = self.latest.topic(name).ok_or_else(unknown_topic)?;
+                if mentions.ids.contains(&Uuid(topic.id.0)) {
+                    return invalid("The provided topic name maps to an ID that was already supplied.");
+                }
+                Ok(Some((topic.id, topic.name.to_string())))
             }
-            Some(name) => self.latest.topic(name).ok_or_else(unknown_topic)?,
-            None => self.latest.topic_by_id(TopicId(wanted.topic_id.0)).ok_or_else(|| {
-                Refusal::new(ErrorCode::UnknownTopicId, "This server does not host this topic ID.")
-            })?,
-        };
-        if !seen.insert(topic.id) {
-            return Err(invalid(if wanted.name.is_some() {
-                "Duplicate topic name."
-            } else {
-                "Duplicate topic id."
-            }));
+            None => {
+                let topic = self.latest.topic_by_id(TopicId(wanted.topic_id.0)).ok_or_else(|| {
+                    Refusal::new(ErrorCode::UnknownTopicId, "This server does not host this topic ID.")
+                })?;
+                let is_named = mentions.names.contains(&*topic.name);
+                Ok((!is_named).then(|| (topic.id, topic.name.to_string())))
+            }
         }
-        Ok((topic.id, topic.name.to_string()))
     }
 
     fn plan_topic(
@@ -404,6 +413,35 @@ struct Planned {
     records: Vec<Record>,
     collisions: BTreeSet<String>,
     partitions: usize,
+}
+
+/// What a DeleteTopics request names, and what it names more than once: that is deleted by none of the mentions.
+struct Mentions<'a> {
+    names: BTreeSet<&'a str>,
+    ids: BTreeSet<Uuid>,
+    repeated: BTreeSet<Mention<'a>>,
+}
+
+type Mention<'a> = (Option<&'a str>, Uuid);
+
+fn mention(topic: &DeleteTopicState) -> Mention<'_> {
+    (topic.name.as_deref(), topic.topic_id)
+}
+
+impl<'a> Mentions<'a> {
+    fn of(topics: &'a [DeleteTopicState]) -> Self {
+        let by_name = topics.iter().filter(|topic| topic.topic_id.is_zero());
+        let all: Vec<_> = topics.iter().map(mention).collect();
+        Self {
+            names: by_name.filter_map(|topic| topic.name.as_deref()).collect(),
+            ids: topics.iter().filter(|topic| topic.name.is_none()).map(|topic| topic.topic_id).collect(),
+            repeated: duplicates(all.iter()).into_iter().copied().collect(),
+        }
+    }
+
+    fn is_repeated(&self, topic: &DeleteTopicState) -> bool {
+        self.repeated.contains(&mention(topic))
+    }
 }
 
 pub(super) fn unknown_topic() -> Refusal {
