@@ -107,7 +107,11 @@ impl<'a> Layers<'a> {
         let own = own_synonym(overrides, definition, ConfigSource::Group);
         let broker = group_synonym(definition.name).map(|name| SynonymOf { name, convert: Convert::Same });
         // A setting that no broker setting stands behind has its own default.
-        let alone = default_synonym(definition).filter(|_| broker.is_none());
+        let alone = definition.default.filter(|_| broker.is_none()).map(|value| Synonym {
+            name: definition.name,
+            value: value.to_owned(),
+            source: ConfigSource::Default,
+        });
         own.into_iter().chain(self.all(broker.as_slice())).chain(alone).collect()
     }
 
@@ -155,10 +159,9 @@ pub fn client_metrics<'a>(overrides: &'a ConfigMap, definition: &Definition) -> 
     own(overrides, definition, ConfigSource::ClientMetrics).unwrap_or_else(|| default(definition))
 }
 
-/// All that say something about a setting of a subscription, strongest first.
+/// What was set for a subscription; of defaults Kafka says nothing here.
 pub fn client_metrics_synonyms(overrides: &ConfigMap, definition: &'static Definition) -> Vec<Synonym> {
-    let own = own_synonym(overrides, definition, ConfigSource::ClientMetrics);
-    own.into_iter().chain(default_synonym(definition)).collect()
+    own_synonym(overrides, definition, ConfigSource::ClientMetrics).into_iter().collect()
 }
 
 /// The family's members seen from `name`: each counts only if it is in `name`'s own unit. `log.retention.hours`
@@ -185,11 +188,6 @@ fn own_synonym(
 ) -> Option<Synonym> {
     let value = overrides.get(definition.name)?.clone();
     Some(Synonym { name: definition.name, value, source })
-}
-
-fn default_synonym(definition: &'static Definition) -> Option<Synonym> {
-    let value = definition.default?.to_owned();
-    Some(Synonym { name: definition.name, value, source: ConfigSource::Default })
 }
 
 fn default(definition: &Definition) -> Value<'static> {

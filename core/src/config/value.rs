@@ -39,13 +39,26 @@ impl Definition {
         Ok(())
     }
 
-    /// The value as DescribeConfigs shows it: trimmed, booleans in lower case, lists without blanks.
+    /// The value as DescribeConfigs shows it: as parsed, and written as Java does.
     pub fn canonical(&self, text: &str) -> String {
+        let trimmed = text.trim();
         match self.kind {
-            Kind::Boolean => text.trim().to_ascii_lowercase(),
-            Kind::List => list(text).collect::<Vec<_>>().join(","),
+            Kind::Boolean => trimmed.to_ascii_lowercase(),
+            Kind::Int | Kind::Short | Kind::Long => {
+                parse_long(trimmed).map_or_else(|| trimmed.to_owned(), |number| number.to_string())
+            }
+            Kind::Double => trimmed.parse().map_or_else(|_| trimmed.to_owned(), java_double),
+            Kind::List => {
+                let mut words: Vec<&str> = Vec::new();
+                for word in list(text) {
+                    if !words.contains(&word) {
+                        words.push(word);
+                    }
+                }
+                words.join(",")
+            }
             Kind::Password => text.to_owned(),
-            _ => text.trim().to_owned(),
+            Kind::String | Kind::Class => trimmed.to_owned(),
         }
     }
 
@@ -134,6 +147,18 @@ impl Definition {
 
     fn invalid(&self, value: impl fmt::Display, why: &str) -> InvalidValue {
         InvalidValue(format!("Invalid value {value} for configuration {}: {why}", self.name))
+    }
+}
+
+/// As Java's `Double.toString`: with a point always, and an exponent for what is large or small.
+fn java_double(number: f64) -> String {
+    if number == 0.0 || (1e-3..1e7).contains(&number.abs()) {
+        return format!("{number:?}");
+    }
+    let text = format!("{number:E}");
+    match text.split_once('E') {
+        Some((digits, exponent)) if !digits.contains('.') => format!("{digits}.0E{exponent}"),
+        _ => text,
     }
 }
 
@@ -278,6 +303,25 @@ mod tests {
         ];
         for (name, value) in cases {
             assert_eq!(refusal(name, value), None, "{name}={value}");
+        }
+    }
+
+    #[test]
+    fn values_are_shown_as_parsed() {
+        let shown = |name: &str, value: &str| TOPIC.definition(name).expect("a setting").canonical(value);
+        for (name, value, expect) in [
+            ("retention.ms", " +5 ", "5"),
+            ("retention.ms", "007", "7"),
+            ("segment.bytes", "-0", "0"),
+            ("min.cleanable.dirty.ratio", "1", "1.0"),
+            ("min.cleanable.dirty.ratio", ".5", "0.5"),
+            ("min.cleanable.dirty.ratio", "0", "0.0"),
+            ("min.cleanable.dirty.ratio", "0.00001", "1.0E-5"),
+            ("min.cleanable.dirty.ratio", "1.25e-5", "1.25E-5"),
+            ("cleanup.policy", "compact, delete,compact", "compact,delete"),
+            ("preallocate", "TRUE", "true"),
+        ] {
+            assert_eq!(shown(name, value), expect, "{name}={value}");
         }
     }
 

@@ -49,9 +49,9 @@ definitions! {
     "kafka.metrics.reporters", List, Some(""), Valid::Any, Low, ReadOnly, Accepted,
         "A list of classes to use as Yammer metrics custom reporters.";
     "listener.security.protocol.map", String, Some("SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT"),
-        Valid::Any, Low, PerBroker, Implemented,
+        Valid::Any, Low, ReadOnly, Implemented,
         "Map between listener names and security protocols.";
-    "listeners", List, Some("PLAINTEXT://127.0.0.1:9092"), Valid::Any, High, PerBroker, Implemented,
+    "listeners", List, Some("PLAINTEXT://127.0.0.1:9092"), Valid::Any, High, ReadOnly, Implemented,
         "The addresses to listen on, as NAME://HOST:PORT, separated by commas; an empty host is every \
          address of the machine.";
     "max.connection.creation.rate", Int, Some("2147483647"),

@@ -24,9 +24,10 @@ impl Controller {
 /// unknown names and intervals out of bounds, else INVALID_CONFIG.
 pub(super) fn validate(settings: &ConfigMap) -> Result<(), Refusal> {
     for (name, value) in settings {
-        let definition = CLIENT_METRICS
-            .lookup(name)
-            .map_err(|error| Refusal::new(ErrorCode::InvalidRequest, error.to_string()))?;
+        let definition = CLIENT_METRICS.definition(name).ok_or_else(|| {
+            let message = format!("Unknown client metrics configuration: {name}");
+            Refusal::new(ErrorCode::InvalidRequest, message)
+        })?;
         definition.validate(value).map_err(|error| {
             let is_number = definition.kind == Kind::Int && value.trim().parse::<i32>().is_ok();
             let code = if is_number { ErrorCode::InvalidRequest } else { ErrorCode::InvalidConfig };

@@ -185,9 +185,7 @@ impl Controller {
             },
             resource_type::GROUP if name.is_empty() => invalid("Default group resources are not allowed."),
             resource_type::GROUP => Ok(ConfigResource::Group(name.to_owned())),
-            resource_type::CLIENT_METRICS if name.is_empty() => {
-                invalid("Default client metrics resources are not allowed.")
-            }
+            resource_type::CLIENT_METRICS if name.is_empty() => invalid("Subscription name can't be empty"),
             resource_type::CLIENT_METRICS => {
                 self.check_takes_client_metrics()?;
                 Ok(ConfigResource::ClientMetrics(name.to_owned()))
@@ -276,6 +274,10 @@ fn edited_list(
         let message = format!("Can't {operation} to key {name} because its type is not LIST.");
         return Err(Refusal::new(ErrorCode::InvalidConfig, message));
     };
+    if list(value).next().is_none() {
+        let message = format!("Configuration '{name}' values must not be empty.");
+        return Err(Refusal::new(ErrorCode::InvalidConfig, message));
+    }
     let inherited = before.inherited(definition);
     let mut words: Vec<&str> = list(before.set.get(name).unwrap_or(&inherited)).collect();
     for word in list(value) {
