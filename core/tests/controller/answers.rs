@@ -34,6 +34,10 @@ fn metadata_says_what_exists_and_what_to_create() {
         ]
     );
     assert_eq!(some.auto_create, ["no"]);
+    let twice = ask(&solo, Some(vec![by_id(1), wanted("b"), by_id(1), wanted("b")]), 12).response;
+    assert_eq!(twice.topics.len(), 2, "each is answered once");
+    let too_old = ask(&solo, Some(vec![by_id(1)]), 11).response;
+    assert_eq!(too_old.topics[0].error_code, ErrorCode::InvalidRequest);
     // while nobody is known to be the controller, whoever answers takes what is for it
     let all_topics = MetadataRequest { topics: None, ..Default::default() };
     let asker = Asker { controller: None, ..solo.asker("PLAINTEXT") };
@@ -75,6 +79,13 @@ fn topic_partitions_come_in_pages() {
         }
     }
     assert_eq!(seen, ["a0", "a1", "a2", "b0", "c0", "c1", "c2", "c3"]);
+    for (topic_name, partition_index) in [("b", 0), ("c", -1)] {
+        let topics = vec![DescribeTopicPartitionsRequestTopicRequest { name: "c".into() }];
+        let cursor = Some(Cursor { topic_name: topic_name.into(), partition_index });
+        let request = DescribeTopicPartitionsRequest { topics, cursor, response_partition_limit: 2 };
+        let page = answer_topic_partitions(solo.image(), solo.asker("PLAINTEXT"), &request);
+        assert_eq!(page.topics[0].error_code, ErrorCode::InvalidRequest, "no answer gave this cursor");
+    }
     let names =
         ["c", "nope", "a"].map(|name| DescribeTopicPartitionsRequestTopicRequest { name: name.into() });
     let request = DescribeTopicPartitionsRequest { topics: names.into(), ..Default::default() };
@@ -102,9 +113,13 @@ fn clusters_and_resources_are_described() {
         ("cluster", 1, 1)
     );
     assert_eq!(cluster.cluster_authorized_operations, i32::MIN);
-    let controllers = DescribeClusterRequest { endpoint_type: 2, ..Default::default() };
-    let cluster = answer_cluster(solo.image(), solo.asker("PLAINTEXT"), &controllers);
-    assert_eq!(cluster.error_code, ErrorCode::MismatchedEndpointType);
+    for (endpoint_type, refusal) in
+        [(2, ErrorCode::MismatchedEndpointType), (3, ErrorCode::UnsupportedEndpointType)]
+    {
+        let request = DescribeClusterRequest { endpoint_type, ..Default::default() };
+        let cluster = answer_cluster(solo.image(), solo.asker("PLAINTEXT"), &request);
+        assert_eq!((cluster.error_code, cluster.brokers.len()), (refusal, 0));
+    }
     let list = |types: &[i8], version| {
         let request = ListConfigResourcesRequest { resource_types: types.to_vec() };
         let answer = answer_config_resources(solo.image(), &request, version);

@@ -1,6 +1,7 @@
 //! InitProducerId (22) and DescribeProducers (61): who produces idempotently.
 
 use super::Call;
+use highwater_core::metadata::validate_topic_name;
 use highwater_protocol::ErrorCode;
 use highwater_protocol::messages::{
     DescribeProducersRequest, DescribeProducersResponse, InitProducerIdRequest, InitProducerIdResponse,
@@ -28,6 +29,9 @@ pub(super) fn init_producer_id(call: Call<'_>, request: &InitProducerIdRequest) 
         };
         return call.responder.send(&refused(code));
     }
+    if (request.producer_id == -1) != (request.producer_epoch == -1) {
+        return call.responder.send(&refused(ErrorCode::InvalidRequest));
+    }
     let response = match call.node.producer_ids().take() {
         Some(id) => InitProducerIdResponse { producer_id: id.0, producer_epoch: 0, ..Default::default() },
         // The next block is on its way from the controller.
@@ -51,7 +55,16 @@ pub(super) fn describe(call: Call<'_>, request: DescribeProducersRequest) {
 fn describe_partition(call: &Call<'_>, topic: &str, partition_index: i32) -> PartitionResponse {
     let found = call.node.registry().find(TopicRef::Name(topic), partition_index);
     match found.and_then(|partition| partition.active_producers()) {
-        Err(error_code) => PartitionResponse { partition_index, error_code, ..Default::default() },
+        Err(error_code) => {
+            let (error_code, message) = match validate_topic_name(topic) {
+                Err(error) => (ErrorCode::InvalidTopicException, Some(error.to_string())),
+                Ok(()) if error_code == ErrorCode::UnknownTopicOrPartition => {
+                    (error_code, Some("This server does not host this topic-partition.".to_owned()))
+                }
+                Ok(()) => (error_code, None),
+            };
+            PartitionResponse { partition_index, error_code, error_message: message, ..Default::default() }
+        }
         Ok(producers) => PartitionResponse {
             partition_index,
             active_producers: producers

@@ -6,8 +6,9 @@ use crate::metadata::image::MetadataImage;
 use highwater_protocol::ErrorCode;
 use highwater_protocol::messages::{DescribeClusterBroker, DescribeClusterRequest, DescribeClusterResponse};
 
-/// The endpoint type of brokers; 2 are controllers, which have no listeners of their own here.
+/// The endpoint types of brokers and of controllers; the latter have no listeners of their own here.
 const BROKERS: i8 = 1;
+const CONTROLLERS: i8 = 2;
 
 /// Answers a DescribeCluster request.
 pub fn answer_cluster(
@@ -15,13 +16,19 @@ pub fn answer_cluster(
     asker: Asker<'_>,
     request: &DescribeClusterRequest,
 ) -> DescribeClusterResponse {
-    if request.endpoint_type != BROKERS {
+    let refusal = match request.endpoint_type {
+        BROKERS => None,
+        CONTROLLERS => Some((
+            ErrorCode::MismatchedEndpointType,
+            "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER"
+                .to_owned(),
+        )),
+        other => Some((ErrorCode::UnsupportedEndpointType, format!("Unsupported endpoint type {other}"))),
+    };
+    if let Some((error_code, message)) = refusal {
         return DescribeClusterResponse {
-            error_code: ErrorCode::MismatchedEndpointType,
-            error_message: Some(format!(
-                "The request was sent to an endpoint of the wrong type. Expected endpoint type: BROKER, but found: {}",
-                if request.endpoint_type == 2 { "CONTROLLER" } else { "UNKNOWN" }
-            )),
+            error_code,
+            error_message: Some(message),
             endpoint_type: BROKERS,
             ..DescribeClusterResponse::default()
         };

@@ -51,25 +51,32 @@ fn check(components: &[ComponentData]) -> Result<(), (ErrorCode, String)> {
             return invalid(format!("Entity type {kind} cannot appear more than once in the filter."));
         }
         if kind.is_empty() {
-            return invalid("Unexpected empty filter component entity type".to_owned());
+            return invalid("Invalid empty entity type.".to_owned());
         }
         if !matches!(kind, "user" | "client-id" | "ip") {
-            let message = format!("Custom entity type '{kind}' not supported");
+            let message = format!("Unsupported entity type {kind}");
             return Err((ErrorCode::UnsupportedVersion, message));
         }
         match (component.match_type, &component.r#match) {
             (EXACT, None) => {
-                return invalid("Request specified MATCH_TYPE_EXACT, but null match string".to_owned());
+                return invalid(
+                    "Request specified MATCH_TYPE_EXACT, but set match string to null.".to_owned(),
+                );
             }
             (DEFAULT | SPECIFIED, Some(_)) => {
-                return invalid("Request specified a match string for a match type without one".to_owned());
+                let asked = if component.match_type == DEFAULT { "DEFAULT" } else { "SPECIFIED" };
+                return invalid(format!(
+                    "Request specified MATCH_TYPE_{asked}, but also specified a match string."
+                ));
             }
             (EXACT | DEFAULT | SPECIFIED, _) => {}
             (other, _) => return invalid(format!("Unknown match type {other}")),
         }
     }
     if seen.contains("ip") && seen.len() > 1 {
-        return invalid("Invalid entity filter component combination: ip with user or client-id".to_owned());
+        let message = "Invalid entity filter component combination. IP filter component should not be used with \
+                       user or clientId filter component.";
+        return invalid(message.to_owned());
     }
     Ok(())
 }

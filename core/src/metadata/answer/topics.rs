@@ -37,7 +37,9 @@ pub fn answer_metadata(
     let topics = match &request.topics {
         // Version 0 cannot say null, and means all by none.
         Some(topics) if !(version == 0 && topics.is_empty()) => {
-            topics.iter().map(|wanted| reply.wanted_topic(wanted, &mut missing)).collect()
+            let mut seen = BTreeSet::new();
+            let each_once = topics.iter().filter(|wanted| seen.insert((&wanted.name, wanted.topic_id)));
+            each_once.map(|wanted| reply.wanted_topic(wanted, &mut missing)).collect()
         }
         _ => image.topics().map(|topic| reply.topic(topic)).collect(),
     };
@@ -94,7 +96,9 @@ impl Reply<'_> {
         missing: &mut BTreeSet<String>,
     ) -> MetadataResponseTopic {
         let by_id = !wanted.topic_id.is_zero();
+        let is_too_old = by_id && self.version < 12;
         let found = match &wanted.name {
+            _ if is_too_old => None,
             _ if by_id => self.image.topic_by_id(TopicId(wanted.topic_id.0)),
             Some(name) => self.image.topic(name),
             None => None,
@@ -103,6 +107,7 @@ impl Reply<'_> {
             return self.topic(topic);
         }
         let error_code = match &wanted.name {
+            _ if is_too_old => ErrorCode::InvalidRequest,
             _ if by_id => ErrorCode::UnknownTopicId,
             None => ErrorCode::InvalidRequest,
             Some(name) if topic_name::validate(name).is_err() => ErrorCode::InvalidTopicException,
@@ -178,7 +183,8 @@ pub fn answer_topic_partitions(
     let most = BrokerConfig::resolve(&image.layers(asker.node, asker.fixed)).request_partitions_max;
     let limit = usize::try_from(request.response_partition_limit.min(most)).unwrap_or(1).max(1);
     let (from, first) = match &request.cursor {
-        Some(cursor) => (cursor.topic_name.as_str(), cursor.partition_index.max(0)),
+        Some(cursor) if !continues(request, cursor) => return refused_topic_partitions(request),
+        Some(cursor) => (cursor.topic_name.as_str(), cursor.partition_index),
         None => ("", 0),
     };
     let mut page =
@@ -198,6 +204,22 @@ pub fn answer_topic_partitions(
         }
     }
     page.response
+}
+
+/// Whether the cursor is one that an answer to such a request may have had.
+fn continues(request: &DescribeTopicPartitionsRequest, cursor: &Cursor) -> bool {
+    let is_asked = request.topics.is_empty() || request.topics.iter().any(|t| t.name == cursor.topic_name);
+    is_asked && cursor.partition_index >= 0
+}
+
+fn refused_topic_partitions(request: &DescribeTopicPartitionsRequest) -> DescribeTopicPartitionsResponse {
+    let refused = |name: &String| DescribeTopicPartitionsResponseTopic {
+        error_code: ErrorCode::InvalidRequest,
+        name: Some(name.clone()),
+        ..Default::default()
+    };
+    let topics = request.topics.iter().map(|topic| refused(&topic.name)).collect();
+    DescribeTopicPartitionsResponse { topics, ..Default::default() }
 }
 
 struct Page<'a> {

@@ -79,7 +79,10 @@ impl Controller {
                     Err(ErrorCode::ElectionNotNeeded) if is_all => continue,
                     Err(code) => code,
                 };
-                let error_message = message_of(error_code, name, partition_id);
+                let error_message = match self.latest.topic(name) {
+                    None => Some(format!("No such topic as {name}")),
+                    Some(_) => message_of(error_code, name, partition_id),
+                };
                 partition_result.push(PartitionResult { partition_id, error_code, error_message });
             }
             if !partition_result.is_empty() {

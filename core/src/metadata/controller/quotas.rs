@@ -8,7 +8,7 @@ use highwater_protocol::messages::{
     AlterClientQuotasRequest, AlterClientQuotasRequestEntryData, AlterClientQuotasResponse,
     AlterClientQuotasResponseEntryData, EntityData, OpData,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 impl Controller {
@@ -19,10 +19,16 @@ impl Controller {
     ) -> Plan<AlterClientQuotasResponse> {
         let mut records = Vec::new();
         let mut entries = Vec::new();
+        let mut seen = BTreeSet::new();
         for entry in &request.entries {
             let mut answer =
                 AlterClientQuotasResponseEntryData { entity: entry.entity.clone(), ..Default::default() };
-            match self.plan_entry(entry) {
+            let planned = check_entity(&entry.entity).and_then(|entity| {
+                let planned = self.plan_entry(&entity, entry)?;
+                let is_first = seen.insert(entity);
+                is_first.then_some(planned).ok_or_else(|| invalid("Ignoring duplicate entity."))
+            });
+            match planned {
                 Ok(planned) => records.extend(planned),
                 Err(refusal) => {
                     answer.error_code = refusal.code;
@@ -37,17 +43,20 @@ impl Controller {
         Plan { records, response: AlterClientQuotasResponse { throttle_time_ms: 0, entries } }
     }
 
-    fn plan_entry(&self, entry: &AlterClientQuotasRequestEntryData) -> Result<Vec<Record>, Refusal> {
-        let entity = check_entity(&entry.entity)?;
+    fn plan_entry(
+        &self,
+        entity: &QuotaEntity,
+        entry: &AlterClientQuotasRequestEntryData,
+    ) -> Result<Vec<Record>, Refusal> {
         let mut after = BTreeMap::new();
         for op in &entry.ops {
-            let value = if op.remove { None } else { Some(check_value(&entity, op)?) };
-            check_key(&entity, &op.key)?;
+            // Whatever is not there can be removed, as in Kafka.
+            let value = if op.remove { None } else { Some(check_value(entity, op)?) };
             if after.insert(op.key.clone(), value).is_some() {
                 return Err(invalid(format!("Duplicate quota key {}", op.key)));
             }
         }
-        let before = self.latest.quota(&entity);
+        let before = self.latest.quota(entity);
         let changed = after
             .into_iter()
             .filter(|(key, value)| before.and_then(|before| before.get(key)).copied() != *value);
@@ -62,7 +71,7 @@ fn invalid(message: impl Into<String>) -> Refusal {
 /// The entity with its parts in the order in which it is kept.
 fn check_entity(parts: &[EntityData]) -> Result<QuotaEntity, Refusal> {
     if parts.is_empty() {
-        return Err(invalid("Invalid empty client quota entity."));
+        return Err(invalid("Invalid empty client quota entity"));
     }
     let mut entity = BTreeMap::new();
     for part in parts {
@@ -70,7 +79,7 @@ fn check_entity(parts: &[EntityData]) -> Result<QuotaEntity, Refusal> {
             return Err(invalid(format!("Unhandled client quota entity type: {}", part.entity_type)));
         }
         if part.entity_name.as_deref() == Some("") {
-            return Err(invalid("Empty client quota entity name"));
+            return Err(invalid(format!("Empty {} not supported", part.entity_type)));
         }
         if entity.insert(part.entity_type.clone(), part.entity_name.clone()).is_some() {
             return Err(invalid(format!(
@@ -86,7 +95,7 @@ fn check_entity(parts: &[EntityData]) -> Result<QuotaEntity, Refusal> {
             ));
         }
         if let Some(ip) = ip.as_ref().filter(|ip| ip.parse::<IpAddr>().is_err()) {
-            return Err(invalid(format!("{ip} is not a valid IP or resolvable host.")));
+            return Err(invalid(format!("{ip} is not a valid IP address; names of hosts are not resolved.")));
         }
     }
     Ok(QuotaEntity(entity.into_iter().collect()))
@@ -104,14 +113,17 @@ fn check_value(entity: &QuotaEntity, op: &OpData) -> Result<f64, Refusal> {
     if op.value.is_nan() || op.value <= 0.0 {
         return Err(invalid(format!("Quota {} must be greater than 0", op.key)));
     }
-    let whole = |max: f64| op.value.fract() == 0.0 && op.value <= max;
-    match kind {
-        QuotaKind::Produce | QuotaKind::Fetch if !whole(i64::MAX as f64) => {
-            Err(invalid(format!("Configuration {} must be a Long value", op.key)))
-        }
-        QuotaKind::ConnectionCreation if !whole(f64::from(i32::MAX)) => {
-            Err(invalid(format!("Configuration {} must be a Integer value", op.key)))
-        }
-        _ => Ok(op.value),
+    let (name, max) = match kind {
+        QuotaKind::Produce | QuotaKind::Fetch => ("a LONG", i64::MAX as f64),
+        QuotaKind::ConnectionCreation => ("an INT", f64::from(i32::MAX)),
+        _ => return Ok(op.value),
+    };
+    if op.value > max {
+        return Err(invalid(format!("Proposed value for {} is too large for {name}.", op.key)));
     }
+    // What a client computed may be a little off; Kafka's tolerance.
+    if (op.value - op.value.round()).abs() > 1e-6 {
+        return Err(invalid(format!("{} cannot be a fractional value.", op.key)));
+    }
+    Ok(op.value)
 }
