@@ -144,12 +144,12 @@ fn decisions_build_on_decisions_and_answers_wait_for_the_high_watermark() {
 
 #[test]
 fn one_append_is_in_flight_and_the_next_takes_all_that_piled_up() {
-    let mut shard = Shard::loaded(160, vec![]);
+    let mut shard = Shard::loaded(61 + 3 * 19, vec![]);
     assert_eq!(shard.ask(1, &[1]), ["append 2: 1 records"]);
     for token in 2..=5 {
         assert_eq!(shard.ask(token, &[1]), NOTHING);
     }
-    // a header of 61 bytes and 31 for each record: three fit
+    // a header of 61 bytes and 19 for each record: three fit
     let appended = shard.tell(Input::Appended { id: AppendId(2), end: Offset(1) });
     assert_eq!(appended, ["append 5: 3 records"]);
     assert_eq!(shard.tell(Input::Appended { id: AppendId(5), end: Offset(4) }), ["append 6: 1 records"]);
@@ -161,7 +161,7 @@ fn one_append_is_in_flight_and_the_next_takes_all_that_piled_up() {
 
 #[test]
 fn a_plan_too_large_for_one_batch_is_cut_and_answered_with_its_last_piece() {
-    let mut shard = Shard::loaded(130, vec![]);
+    let mut shard = Shard::loaded(61 + 2 * 19, vec![]);
     assert_eq!(shard.ask(1, &[1, 1, 1]), ["append 2: 2 records"]);
     shard.tell(Input::HighWatermark(Offset(9)));
     assert_eq!(shard.tell(Input::Appended { id: AppendId(2), end: Offset(2) }), ["append 3: 1 records"]);

@@ -37,11 +37,23 @@ pub struct Record {
 }
 
 impl Record {
-    /// The record's room in a batch, rounded up: the varints and the attributes around key and value take at
-    /// most 23 bytes if all records of the batch have one timestamp.
+    /// The record's room in a batch whose records all have one timestamp, rounded up: its place in the batch is not
+    /// known yet.
     pub fn bytes(&self) -> usize {
-        self.key.len() + self.value.as_ref().map_or(0, Bytes::len) + 23
+        /// Attributes, the distance of the timestamp and the number of headers; all are 0.
+        const ZEROS: usize = 3;
+        const PLACE_MAX: usize = 5;
+        let field = |bytes: &Bytes| varint_bytes(bytes.len()) + bytes.len();
+        // No value is a length of -1, in one byte.
+        let body = ZEROS + PLACE_MAX + field(&self.key) + self.value.as_ref().map_or(1, field);
+        varint_bytes(body) + body
     }
+}
+
+/// How many bytes a length takes as a zigzag varint.
+const fn varint_bytes(length: usize) -> usize {
+    let bits = (usize::BITS - length.leading_zeros() + 1) as usize;
+    bits.div_ceil(7)
 }
 
 /// The size of a v2 batch's header.
@@ -151,6 +163,27 @@ mod tests {
             ("ünïcode-𝄞", 1_630_114_925),
         ] {
             assert_eq!(java_hash(text), hash, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_batch_takes_no_more_room_than_was_reckoned() {
+        use crate::batch::{Builder, Codec};
+        use crate::time::Timestamp;
+        for length in [0, 1, 62, 63, 64, 120, 121, 8_190, 8_191, 8_192, 100_000] {
+            for value in [None, Some(length)] {
+                let bytes = |length| Bytes::from(vec![7; length]);
+                let record = Record { key: bytes(length), value: value.map(bytes) };
+                let mut builder = Builder::new(Codec::None);
+                for _ in 0..70 {
+                    builder.push(Timestamp(5), Some(&record.key), record.value.as_deref(), &[]);
+                }
+                let (reckoned, real) = (batch_bytes(std::iter::repeat_n(&record, 70)), builder.size_bytes());
+                assert!(
+                    real <= reckoned && reckoned <= real + 70 * 5,
+                    "{length} {value:?}: {real} {reckoned}"
+                );
+            }
         }
     }
 

@@ -115,3 +115,105 @@ async fn what_no_coordinator_could_grant_is_refused_before_one_is_looked_for() {
     assert_eq!(client.connection.send(&named).await.unwrap().error_code, ErrorCode::CoordinatorNotAvailable);
     broker.stop_cleanly();
 }
+
+/// What an admin client shows as the operations that it may do (KIP-430): all, as nothing is forbidden here.
+#[tokio::test]
+async fn groups_tell_what_may_be_done_with_them_if_asked() {
+    let broker = Serve::ephemeral().set("offsets.topic.num.partitions=1").start();
+    let client = Client::connect(broker.address()).await;
+    client.join("readers").await;
+    for (include_authorized_operations, known) in [(true, 3400), (false, i32::MIN)] {
+        for (version, unknown) in [(3, known), (5, known), (6, i32::MIN)] {
+            let groups = vec!["readers".to_owned(), "nobody".to_owned()];
+            let request = DescribeGroupsRequest { groups, include_authorized_operations };
+            let answer = client.connection.begin_in(&request, version).await.unwrap().answer().await.unwrap();
+            let told: Vec<_> = answer.groups.iter().map(|group| group.authorized_operations).collect();
+            assert_eq!(told, [known, unknown], "version {version}");
+        }
+    }
+    broker.stop_cleanly();
+}
+
+/// Releases before topic ids, and commits with a retention, keep offsets without the id of their topic.
+#[tokio::test]
+async fn a_topic_has_one_entry_in_an_answer_about_offsets() {
+    let broker = Serve::ephemeral().set("offsets.topic.num.partitions=1").start();
+    let client = Client::connect(broker.address()).await;
+    client.create_topic("words", 3, &[]).await;
+    client.join("somebody else").await; // from then on there are coordinators
+    let commit = |partitions: &[i32], retention_time_ms| OffsetCommitRequest {
+        group_id: "readers".to_owned(),
+        generation_id_or_member_epoch: -1,
+        retention_time_ms,
+        topics: vec![OffsetCommitRequestTopic {
+            name: "words".to_owned(),
+            partitions: partitions
+                .iter()
+                .map(|index| OffsetCommitRequestPartition {
+                    partition_index: *index,
+                    committed_offset: i64::from(*index),
+                    ..Default::default()
+                })
+                .collect(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    for (request, version) in [(commit(&[0, 1, 2], -1), 9), (commit(&[1], 3_600_000), 2)] {
+        let sent = client.connection.begin_in(&request, version).await.unwrap();
+        assert_eq!(sent.answer().await.unwrap().topics[0].partitions[0].error_code, ErrorCode::None);
+    }
+    for version in [7, 9, 10] {
+        let all = OffsetFetchRequestGroup { group_id: "readers".into(), topics: None, ..Default::default() };
+        let request = OffsetFetchRequest {
+            group_id: "readers".to_owned(),
+            topics: None,
+            groups: vec![all],
+            ..Default::default()
+        };
+        let answer = client.connection.begin_in(&request, version).await.unwrap().answer().await.unwrap();
+        let told: Vec<Vec<(i32, i64)>> = if version < 8 {
+            let partitions = |t: &OffsetFetchResponseTopic| {
+                t.partitions.iter().map(|p| (p.partition_index, p.committed_offset)).collect()
+            };
+            answer.topics.iter().map(partitions).collect()
+        } else {
+            let partitions = |t: &OffsetFetchResponseTopics| {
+                t.partitions.iter().map(|p| (p.partition_index, p.committed_offset)).collect()
+            };
+            answer.groups[0].topics.iter().map(partitions).collect()
+        };
+        assert_eq!(told, [[(0, 0), (1, 1), (2, 2)]], "version {version}");
+    }
+    let delete = |group_id: &str, partitions: &[i32]| OffsetDeleteRequest {
+        group_id: group_id.to_owned(),
+        topics: vec![OffsetDeleteRequestTopic {
+            name: "words".to_owned(),
+            partitions: partitions
+                .iter()
+                .map(|index| OffsetDeleteRequestPartition { partition_index: *index })
+                .collect(),
+        }],
+    };
+    let answer = client.connection.send(&delete("readers", &[99, 0])).await.unwrap();
+    let told: Vec<_> =
+        answer.topics[0].partitions.iter().map(|p| (p.partition_index, p.error_code)).collect();
+    assert_eq!(answer.topics.len(), 1);
+    assert_eq!(told, [(0, ErrorCode::None), (99, ErrorCode::UnknownTopicOrPartition)]);
+    let answer = client.connection.send(&delete("", &[0])).await.unwrap();
+    assert_eq!(answer.error_code, ErrorCode::InvalidGroupId);
+    broker.stop_cleanly();
+}
+
+/// An id without its epoch is of no producer (KIP-360).
+#[tokio::test]
+async fn half_a_producers_identity_is_none() {
+    let broker = Serve::ephemeral().start();
+    let client = Client::connect(broker.address()).await;
+    for (producer_id, producer_epoch) in [(7, -1), (-1, 0)] {
+        let request = InitProducerIdRequest { producer_id, producer_epoch, ..Default::default() };
+        let answer = client.connection.send(&request).await.unwrap();
+        assert_eq!((answer.error_code, answer.producer_id), (ErrorCode::InvalidRequest, -1));
+    }
+    broker.stop_cleanly();
+}

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use highwater_protocol::ErrorCode;
 use highwater_protocol::messages::{
-    DeletableGroupResult, DeleteGroupsResponse, DescribeGroupsResponse, DescribedGroup, DescribedGroupMember,
-    ListGroupsRequest, ListGroupsResponse, ListedGroup,
+    DeletableGroupResult, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse,
+    DescribedGroup, DescribedGroupMember, ListGroupsRequest, ListGroupsResponse, ListedGroup,
 };
 
 use super::classic::{ClassicGroup, ClassicGroupState, Member};
@@ -15,15 +15,31 @@ use crate::ids::Token;
 
 /// From this version a group that is not there is an error; before, it is dead (KIP-1043).
 const GROUP_ID_NOT_FOUND_VERSION: i16 = 6;
+/// What may be done with a group where nothing is forbidden, as Kafka's bits: READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS
+/// and ALTER_CONFIGS (KIP-430).
+const GROUP_OPERATIONS: i32 = 3400;
 /// Kafka's name of this kind of group.
 const CLASSIC: &str = "classic";
 
 impl Turn<'_> {
     /// Plans a DescribeGroups.
-    pub(super) fn describe(&mut self, groups: &Groups, token: Token, api_version: i16, asked: Vec<String>) {
-        let described = asked.into_iter().map(|group_id| match groups.get(&group_id) {
-            Some(group) => described(group),
-            None => not_found(group_id, api_version),
+    pub(super) fn describe(
+        &mut self,
+        groups: &Groups,
+        token: Token,
+        api_version: i16,
+        request: DescribeGroupsRequest,
+    ) {
+        let with_operations = request.include_authorized_operations;
+        let described = request.groups.into_iter().map(|group_id| {
+            let mut described = match groups.get(&group_id) {
+                Some(group) => described(group),
+                None => not_found(group_id, api_version),
+            };
+            if with_operations && described.error_code == ErrorCode::None {
+                described.authorized_operations = GROUP_OPERATIONS;
+            }
+            described
         });
         let answer =
             DescribeGroupsResponse { groups: described.collect(), ..DescribeGroupsResponse::default() };

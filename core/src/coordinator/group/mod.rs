@@ -278,7 +278,7 @@ impl Coordinator for GroupCoordinator {
             GroupRequest::OffsetFetch(request) => turn.fetch_offsets(token, request),
             GroupRequest::OffsetDelete(request) => turn.delete_offsets(groups, token, &request),
             GroupRequest::DescribeGroups(version, request) => {
-                turn.describe(groups, token, version, request.groups);
+                turn.describe(groups, token, version, request);
             }
             GroupRequest::ListGroups(request) => turn.list(groups, token, &request),
             GroupRequest::DeleteGroups(asked) => turn.delete(groups, token, asked),

@@ -3,7 +3,7 @@
 //! The coordinator keeps topics by name and id. Older requests name them, newer ones (version 10) give their ids, so
 //! each is completed from the image on the way in, and what the image does not know is refused here.
 
-use super::{Call, ask, partition_of};
+use super::{Call, ask, ask_named, partition_of};
 use crate::api::gathering::collect;
 use crate::node::Node;
 use crate::partition::{GroupReply, GroupRequest, Partition};
@@ -135,6 +135,7 @@ pub(in crate::api) fn offset_fetch(call: Call<'_>, request: OffsetFetchRequest) 
                     GroupReply::OffsetFetch(mut answer) => {
                         if are_all_asked {
                             answer.topics.retain_mut(|topic| is_current(&image, topic));
+                            merge_equal(&mut answer.topics);
                         }
                         if answer.error_code == ErrorCode::None {
                             answer.topics.extend(unknown);
@@ -200,6 +201,18 @@ fn is_current(image: &MetadataImage, topic: &mut OffsetFetchResponseTopics) -> b
     is_current
 }
 
+/// Makes one of the entries of a topic: offsets that older releases kept without the topic's id come apart from the others.
+fn merge_equal(topics: &mut Vec<OffsetFetchResponseTopics>) {
+    topics.dedup_by(|later, first| {
+        let is_same = later.name == first.name;
+        if is_same {
+            first.partitions.append(&mut later.partitions);
+            first.partitions.sort_by_key(|partition| partition.partition_index);
+        }
+        is_same
+    });
+}
+
 /// The answer in the shape of its version: below 8 there is one group, without a name.
 fn fetched(mut groups: Vec<OffsetFetchResponseGroup>, version: i16) -> OffsetFetchResponse {
     if version >= 8 {
@@ -250,10 +263,15 @@ pub(in crate::api) fn offset_delete(call: Call<'_>, mut request: OffsetDeleteReq
     let group_id = request.group_id.clone();
     let refused = |error_code| OffsetDeleteResponse { error_code, ..Default::default() };
     let asked = GroupRequest::OffsetDelete(request);
-    ask(call.node, &group_id, asked, call.responder, refused, move |reply| match reply {
+    ask_named(call.node, &group_id, asked, call.responder, refused, move |reply| match reply {
         GroupReply::OffsetDelete(mut response) => {
             if response.error_code == ErrorCode::None {
-                response.topics.extend(unknown);
+                for more in unknown {
+                    match response.topics.iter_mut().find(|topic| topic.name == more.name) {
+                        Some(topic) => topic.partitions.extend(more.partitions),
+                        None => response.topics.push(more),
+                    }
+                }
             }
             Some(response)
         }
