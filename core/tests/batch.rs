@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use highwater_core::batch::{
-    BatchError, BatchHeader, Builder, Codec, Compression, HEADER_BYTES, Header, Recompression, Record,
-    RecordError, Rules, Scratch, TimestampType, ValidBatch, crc_holds, records, stamp, validate,
+    Attributes, BatchError, BatchHeader, Builder, Codec, Compression, HEADER_BYTES, Header, Recompression,
+    Record, RecordError, Rules, Scratch, TimestampType, ValidBatch, crc_holds, records, stamp, validate,
     validate_with,
 };
 use highwater_core::error_code::ErrorCode;
@@ -249,6 +249,40 @@ fn compacted_topics_want_keys_and_say_which_record_has_none() {
     );
 }
 
+/// As Kafka 4.3 answers: a producer that may send the batch again in time is told so, whatever else is wrong.
+#[test]
+fn a_wrong_timestamp_decides_the_code_wherever_it_is() {
+    let mut builder = Builder::new(Codec::None);
+    builder.push(NOW, None, None, &[]);
+    builder.push(Timestamp(NOW.0 + 1_000_000_000), Some(b"key"), None, &[]);
+    let compacted = Rules { is_compacted: true, ..rules() };
+    let error = refusal(builder.build().bytes().clone(), &compacted);
+    assert_eq!((error.code(), error.record_errors().len()), (ErrorCode::InvalidTimestamp, 2));
+}
+
+/// Java reads none of these, and would stop at them for ever.
+#[test]
+fn lz4_frames_that_are_not_whole_or_of_linked_blocks_are_refused() {
+    use std::io::Write;
+    let plain = batch_of(Codec::None, &["x"]);
+    let frame = |info| {
+        let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(info, Vec::new());
+        encoder.write_all(&plain.bytes()[HEADER_BYTES..]).unwrap();
+        encoder.finish().unwrap()
+    };
+    let info = lz4_flex::frame::FrameInfo::new();
+    let independent = frame(info.clone().block_mode(lz4_flex::frame::BlockMode::Independent));
+    assert!(validate(with_records(Codec::Lz4, 1, &independent), &rules()).is_ok());
+    for odd in [
+        frame(info.block_mode(lz4_flex::frame::BlockMode::Linked)),
+        independent[..independent.len() - 4].to_vec(),
+        independent[..independent.len() - 1].to_vec(),
+    ] {
+        let error = refusal(with_records(Codec::Lz4, 1, &odd), &rules());
+        assert!(matches!(error, BatchError::Decompression { codec: "lz4" }), "{error}");
+    }
+}
+
 #[test]
 fn timestamps_stay_within_the_topics_limits() {
     let rules = Rules { timestamp_before_ms_max: 1000, timestamp_after_ms_max: 60_000, ..rules() };
@@ -256,13 +290,22 @@ fn timestamps_stay_within_the_topics_limits() {
         let mut builder = Builder::new(Codec::None);
         builder.push(NOW, None, None, &[]);
         builder.push(Timestamp(NOW.0 + offset), None, None, &[]);
-        let bytes = builder.build().bytes().clone();
+        let built = builder.build();
+        let bytes = built.bytes().clone();
         let outcome = validate(bytes.clone(), &rules);
         assert_eq!(outcome.is_ok(), ok, "{offset}");
         if let Err(error) = outcome {
             assert_eq!((error.code(), error.record_errors()[0].index), (ErrorCode::InvalidTimestamp, 1));
         }
         let append = Rules { timestamp_type: TimestampType::LogAppendTime, ..rules };
+        let claims = altered(&built, |bytes| bytes[22] |= 8);
+        for rules in [&rules, &append] {
+            assert_eq!(
+                refusal(claims.clone(), rules).code(),
+                ErrorCode::InvalidTimestamp,
+                "it says what the broker says"
+            );
+        }
         assert!(validate(bytes, &append).is_ok(), "with LogAppendTime the producer's time does not matter");
     }
     let mut untimed = Builder::new(Codec::None);
@@ -370,8 +413,37 @@ fn a_cleaned_batch_keeps_offsets_ids_and_end() {
     assert_eq!((header.base_offset, header.next_offset()), (Offset(100), Offset(105)));
     assert_eq!((header.producer_id, header.last_sequence()), (ProducerId(7), Sequence(8)));
     assert_eq!((header.record_count, header.leader_epoch), (2, LeaderEpoch(6)));
-    let emptied = Builder::retaining(&original).build();
-    assert_eq!((emptied.header().next_offset(), all(emptied.bytes()).len()), (Offset(105), 0));
+}
+
+/// Readers take a codec at its word, and cannot decompress nothing.
+#[test]
+fn a_batch_that_is_kept_for_its_numbers_has_no_codec_and_its_time() {
+    for codec in [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+        let mut builder = Builder::new(codec).idempotent(ProducerId(7), ProducerEpoch(1), Sequence(4));
+        for i in 0..5 {
+            builder.push(Timestamp(NOW.0 + i), Some(b"k"), Some(b"v"), &[]);
+        }
+        let stored = joined(&stamp(&builder.build(), Offset(100), LeaderEpoch(6), None));
+        let original = BatchHeader::parse(&stored).unwrap();
+        let with_horizon = Builder::retaining(&original).delete_horizon(Timestamp(1));
+        for emptied in [Builder::retaining(&original).build(), with_horizon.build()] {
+            assert!(crc_holds(emptied.bytes()));
+            let header = emptied.header();
+            assert_eq!((header.next_offset(), header.record_count), (Offset(105), 0));
+            assert_eq!((header.attributes, emptied.size_bytes()), (Attributes::default(), 61), "{codec:?}");
+            assert_eq!(
+                (header.base_timestamp, header.max_timestamp),
+                (Timestamp::NONE, original.max_timestamp)
+            );
+            assert_eq!((header.producer_id, header.last_sequence()), (ProducerId(7), Sequence(8)));
+            assert!(all(emptied.bytes()).is_empty());
+            // What was emptied by a release that left the codec is emptied again.
+            let mut sealed = BatchHeader { attributes: original.attributes, ..*header };
+            sealed.seal(&[]);
+            assert!(all(&Bytes::copy_from_slice(&sealed.encode())).is_empty());
+            assert_eq!(Builder::retaining(&sealed).build().bytes(), emptied.bytes());
+        }
+    }
 }
 
 fn nullable_bytes(len_max: usize) -> impl Strategy<Value = Option<Vec<u8>>> {

@@ -69,7 +69,7 @@ pub fn log_config(topic: &TopicConfig, partition: TopicPartition) -> LogConfig {
         is_compact_policy: compact,
         retention_ms: topic.retention_ms,
         retention_bytes: topic.retention_bytes.map(|bytes| u64::try_from(bytes).unwrap_or(0)),
-        dirty_permille_min: permille(topic.cleanable_dirty_ratio_min),
+        dirty_billionths_min: billionths(topic.cleanable_dirty_ratio_min),
         compaction_lag_ms_min: topic.compaction_lag_ms_min,
         compaction_lag_ms_max: lag_ms_max,
         delete_retention_ms: topic.delete_retention_ms,
@@ -121,9 +121,9 @@ fn jitter_ms(ms_max: i64, partition: TopicPartition) -> i64 {
     i64::from(batch::crc32c(&identity)) % ms_max
 }
 
-fn permille(ratio: f64) -> u32 {
+fn billionths(ratio: f64) -> u32 {
     // Validated to lie between 0 and 1.
-    (ratio.clamp(0.0, 1.0) * 1000.0).round() as u32
+    (ratio.clamp(0.0, 1.0) * 1e9).round() as u32
 }
 
 fn as_u32(value: i32) -> u32 {

@@ -21,7 +21,7 @@ fn compacted() -> LogConfig {
         index_interval_bytes: 100,
         is_compact_policy: true,
         is_delete_policy: false,
-        dirty_permille_min: 10,
+        dirty_billionths_min: 10_000_000,
         delete_retention_ms: 1000,
         ..LogConfig::default()
     }
@@ -224,6 +224,38 @@ fn markers_and_the_last_batches_of_producers_stay() {
     let seen: Vec<_> = batches.iter().map(|b| (b.base_offset.0, b.last_offset().0, b.record_count)).collect();
     assert_eq!(seen[..3], [(0, 0, 0), (1, 1, 1), (3, 4, 2)], "emptied, marker, data: {seen:?}");
     assert_eq!((batches[0].producer_id, batches[0].base_sequence), (ProducerId(4), Sequence(9)));
+}
+
+/// Its clients would try the codec on nothing, and stop there for ever.
+#[test]
+fn a_batch_that_stays_without_records_has_no_codec() {
+    let temp = tempfile::tempdir().unwrap();
+    let (_dir, mut log) = open(temp.path(), compacted());
+    let mut builder = Builder::new(Codec::Snappy).idempotent(ProducerId(7), ProducerEpoch(0), Sequence(0));
+    builder.push(Timestamp(5), Some(b"a"), Some(b"old"), &[]);
+    put_batch(&mut log, builder);
+    put(&mut log, Codec::None, &[("a", Some("new"))]);
+    log.roll(Timestamp(0)).unwrap();
+    put(&mut log, Codec::None, &[("b", Some("active"))]);
+    let mut rules = rules(&log);
+    rules.producer_offsets = BTreeSet::from([Offset(0)]);
+    assert!(clean_with(&mut log, rules, 10_000));
+    let kept = log.batches_from(Offset(0)).next().expect("the producer's last batch").unwrap().header;
+    assert_eq!((kept.base_offset, kept.record_count), (Offset(0), 0));
+    assert_eq!(kept.attributes.codec(), Ok(Codec::None));
+    assert_eq!(kept.max_timestamp, Timestamp(5), "by which its producer's time is reckoned");
+}
+
+/// Kafka's `>`: a ratio of 1 is how a log is kept from being cleaned.
+#[test]
+fn a_log_that_is_no_more_than_as_dirty_as_allowed_is_left_alone() {
+    let temp = tempfile::tempdir().unwrap();
+    let config = LogConfig { dirty_billionths_min: 1_000_000_000, ..compacted() };
+    let (_dir, mut log) = open(temp.path(), config);
+    for _ in 0..20 {
+        put(&mut log, Codec::None, &[("a", Some("again and again"))]);
+    }
+    assert!(!clean(&mut log, 10_000));
 }
 
 #[test]

@@ -116,7 +116,7 @@ fn config(is_compacted: bool) -> LogConfig {
         index_interval_bytes: 200,
         file_delete_delay_ms: 0,
         is_compact_policy: is_compacted,
-        dirty_permille_min: 1,
+        dirty_billionths_min: 1_000_000,
         ..LogConfig::default()
     }
 }

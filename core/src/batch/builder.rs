@@ -18,8 +18,8 @@ pub struct Builder {
     header: BatchHeader,
     compression: Compression,
     records: Vec<u8>,
-    /// Whether offsets and times are those of a batch that was there before.
-    retains: bool,
+    /// The batch that was there before, whose offsets and times are kept.
+    original: Option<BatchHeader>,
 }
 
 impl Builder {
@@ -43,17 +43,19 @@ impl Builder {
             },
             compression,
             records: Vec::new(),
-            retains: false,
+            original: None,
         }
     }
 
     /// A batch that keeps some records of `original`, at their offsets, and everything else its header says.
     ///
-    /// The last offset delta stays, so that offsets behind the last kept record are never given again (ST-10).
+    /// The last offset delta stays, so that offsets behind the last kept record are never given again (ST-10). A batch
+    /// that is kept for these and for its producer's numbers alone has no codec, which readers would try on nothing, and
+    /// the largest timestamp of the original, by which its producer's time is reckoned.
     pub fn retaining(original: &BatchHeader) -> Self {
         let codec = original.attributes.codec().unwrap_or_default();
         let header = BatchHeader { record_count: 0, max_timestamp: Timestamp::NONE, ..*original };
-        Self { header, compression: codec.into(), records: Vec::new(), retains: true }
+        Self { header, compression: codec.into(), records: Vec::new(), original: Some(*original) }
     }
 
     /// Numbers the batch for an idempotent producer.
@@ -87,7 +89,7 @@ impl Builder {
         value: Option<&[u8]>,
         headers: &[Header],
     ) {
-        assert!(!self.retains, "a retaining builder takes records with their offsets: keep");
+        assert!(self.original.is_none(), "a retaining builder takes records with their offsets: keep");
         let index = self.header.record_count;
         if index == 0 {
             self.header.base_timestamp = timestamp;
@@ -98,7 +100,7 @@ impl Builder {
 
     /// Adds a record of the original batch. Records must come in the order they had there.
     pub fn keep(&mut self, record: &Record) {
-        assert!(self.retains, "only a retaining builder knows an original: push");
+        assert!(self.original.is_some(), "only a retaining builder knows an original: push");
         let delta = i32::try_from(record.offset.0 - self.header.base_offset.0).ok();
         let delta = delta.filter(|d| (0..=self.header.last_offset_delta).contains(d));
         let delta = delta.expect("a record kept lies within its original batch");
@@ -109,7 +111,7 @@ impl Builder {
     #[must_use]
     pub fn delete_horizon(mut self, at: Timestamp) -> Self {
         assert!(
-            self.retains && self.header.record_count == 0,
+            self.original.is_some() && self.header.record_count == 0,
             "a horizon is set before the first record is kept"
         );
         self.header.attributes = self.header.attributes.with_delete_horizon();
@@ -134,8 +136,14 @@ impl Builder {
 
     /// Seals the batch, which must have a record unless it retains an original's offsets.
     pub fn build(mut self) -> ValidBatch {
-        assert!(self.retains || !self.is_empty(), "a batch has at least one record");
-        let mut bytes = if self.compression.codec == Codec::None || self.is_empty() {
+        assert!(self.original.is_some() || !self.is_empty(), "a batch has at least one record");
+        if let Some(original) = self.original.filter(|_| self.is_empty()) {
+            self.compression = Codec::None.into();
+            self.header.attributes = original.attributes.with_codec(Codec::None).without_delete_horizon();
+            self.header.base_timestamp = Timestamp::NONE;
+            self.header.max_timestamp = original.max_timestamp;
+        }
+        let mut bytes = if self.compression.codec == Codec::None {
             let mut bytes = vec![0; HEADER_BYTES];
             bytes.extend_from_slice(&self.records);
             bytes

@@ -87,6 +87,12 @@ impl Attributes {
     pub const fn with_delete_horizon(self) -> Self {
         Self(self.0 | Self::DELETE_HORIZON)
     }
+
+    /// These attributes with the delete-horizon bit cleared.
+    #[must_use]
+    pub const fn without_delete_horizon(self) -> Self {
+        Self(self.0 & !Self::DELETE_HORIZON)
+    }
 }
 
 /// Why bytes are not the beginning of a v2 batch.

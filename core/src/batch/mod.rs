@@ -20,6 +20,7 @@ mod builder;
 mod compression;
 mod error;
 mod header;
+mod lz4_frame;
 mod records;
 mod replicated;
 mod scan;

@@ -7,7 +7,7 @@ use super::compression::{self, Codec, Compression, DECOMPRESSED_BYTES_MAX, Decod
 use super::error::{BatchError, RECORD_ERRORS_MAX, RecordError};
 use super::header::{BatchHeader, TimestampType, crc_holds};
 use super::scan::{ByteSource, Fault, RecordShape, Slice, Stream, pass_record};
-use super::{HEADER_BYTES, LENGTH_OVERHEAD_BYTES};
+use super::{HEADER_BYTES, LENGTH_OVERHEAD_BYTES, lz4_frame};
 use crate::ids::{Offset, ProducerId, Sequence};
 use crate::time::Timestamp;
 use bytes::Bytes;
@@ -170,6 +170,9 @@ fn check_flags(header: &BatchHeader, rules: &Rules) -> Result<(), BatchError> {
     if attributes.has_delete_horizon() {
         return Err(BatchError::DeleteHorizon);
     }
+    if attributes.timestamp_type() == TimestampType::LogAppendTime {
+        return Err(BatchError::TimestampType);
+    }
     if attributes.is_transactional() && !rules.takes_transactional {
         return Err(BatchError::Transactional);
     }
@@ -201,6 +204,8 @@ fn check_records(
         RecordCheck { header, rules, max_timestamp: Timestamp::NONE, errors: RecordErrors::default() };
     let walked = if codec == Codec::None {
         check.walk(&mut Slice { bytes: records, at: 0 })
+    } else if codec == Codec::Lz4 && !lz4_frame::is_readable(records) {
+        Err((0, Fault::Decompression))
     } else {
         let limit = rules.decompressed_bytes_max.min(DECOMPRESSED_BYTES_MAX);
         match scratch.decoder(codec, records.clone()) {
@@ -259,7 +264,8 @@ impl RecordCheck<'_> {
     }
 }
 
-/// The faults of single records; the first one decides the code of all (as Kafka's `processRecordErrors`).
+/// The faults of single records. A wrong timestamp decides the code of all, wherever it is (as Kafka's
+/// `processRecordErrors`).
 #[derive(Default)]
 struct RecordErrors {
     errors: Vec<RecordError>,
@@ -268,9 +274,7 @@ struct RecordErrors {
 
 impl RecordErrors {
     fn push(&mut self, index: i32, is_timestamp: bool, message: impl FnOnce() -> String) {
-        if self.errors.is_empty() {
-            self.is_timestamp = is_timestamp;
-        }
+        self.is_timestamp |= is_timestamp;
         let listed = self.errors.last().is_some_and(|last| last.index == index);
         if !listed && self.errors.len() < RECORD_ERRORS_MAX {
             self.errors.push(RecordError { index, message: message() });

@@ -137,8 +137,9 @@ impl Log {
         let dirty: Vec<Source> = all.iter().filter(|s| s.end > first_dirty).cloned().collect();
         let bytes = |sources: &[Source]| sources.iter().map(|s| s.size).sum::<u64>();
         let (dirty_bytes, all_bytes) = (bytes(&dirty), bytes(&all));
-        let is_dirty_enough =
-            dirty_bytes * 1000 >= all_bytes * u64::from(self.config.dirty_permille_min) && dirty_bytes > 0;
+        // More than the ratio, as in Kafka: at 1 it never is, which is how a log is kept from being cleaned.
+        let least = u128::from(all_bytes) * u128::from(self.config.dirty_billionths_min);
+        let is_dirty_enough = u128::from(dirty_bytes) * 1_000_000_000 > least;
         if dirty_bytes == 0 || !(is_dirty_enough || self.is_overdue(&dirty, now)) {
             return None;
         }

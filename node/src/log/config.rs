@@ -21,8 +21,8 @@ pub struct LogConfig {
     pub retention_ms: Option<i64>,
     /// `retention.bytes`; `None` without limit.
     pub retention_bytes: Option<u64>,
-    /// `min.cleanable.dirty.ratio`, in thousandths.
-    pub dirty_permille_min: u32,
+    /// `min.cleanable.dirty.ratio`, in thousand millionths.
+    pub dirty_billionths_min: u32,
     /// `min.compaction.lag.ms`.
     pub compaction_lag_ms_min: i64,
     /// `max.compaction.lag.ms`.
@@ -46,7 +46,7 @@ impl Default for LogConfig {
             is_compact_policy: false,
             retention_ms: Some(7 * 24 * 3_600_000),
             retention_bytes: None,
-            dirty_permille_min: 500,
+            dirty_billionths_min: 500_000_000,
             compaction_lag_ms_min: 0,
             compaction_lag_ms_max: i64::MAX,
             delete_retention_ms: 24 * 3_600_000,
