@@ -58,6 +58,8 @@ impl Log {
             return Err(LogError::OutOfRange { offset: from, start, end });
         }
         let until = until.min(end);
+        // Whoever asks for no bytes at all still gets the one batch (KIP-74).
+        let bytes_max = if is_first_whole { bytes_max.max(1) } else { bytes_max };
         let mut plan = ReadPlan::default();
         if from >= until {
             return Ok(plan);

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 /// The newest versions that name topics by name.
 pub(crate) const PRODUCE_VERSION: i16 = 12;
-const FETCH_VERSION: i16 = 12;
+pub(crate) const FETCH_VERSION: i16 = 12;
 const OFFSET_VERSION: i16 = 9;
 
 /// A connection to one broker.

@@ -6,6 +6,7 @@ mod client;
 mod crash;
 mod damage;
 mod disk_full;
+mod fetching;
 mod formation;
 mod forwarding;
 mod harness;

@@ -59,13 +59,16 @@ pub(super) fn handle(call: Call<'_>, request: &FetchView) {
     };
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let rack = Some(&*request.rack_id).filter(|rack| !rack.is_empty()).map(Arc::from);
+    // No answer ever has more, so that is enough; a fetch of nothing still waits for something.
+    let most = i32::try_from(call.node.fetch_bytes_max()).unwrap_or(i32::MAX);
+    let bytes_max = request.max_bytes.min(most).max(1);
     let wanted = Wanted {
         isolation,
         // Whoever tells its rack knows how to be sent to a follower, and how to ask one (KIP-392).
         from_follower: call.responder.version() >= RACKS_SINCE,
         rack,
         request_bytes_max: request.max_bytes,
-        bytes_min: request.min_bytes,
+        bytes_min: request.min_bytes.min(bytes_max),
         deadline: call.received_at + wait,
     };
     let client_id = call.client_id.clone();

@@ -66,6 +66,8 @@ struct Inner {
     home: Home,
     wait: FetchWait,
     outcomes: BTreeMap<Slot, (FetchPartition, Outcome)>,
+    /// Whether it has been read before: what is unknown from then on was there until now.
+    was_read: bool,
     /// Watches of a fetch without session; a session's outlive its fetches.
     watches: Vec<(Arc<Partition>, Token)>,
     /// Present until the answer has left.
@@ -95,6 +97,7 @@ impl Pending {
             home,
             wait: FetchWait::new(wanted.bytes_min, wanted.deadline),
             outcomes: BTreeMap::new(),
+            was_read: false,
             watches: Vec::new(),
             responder: Some(responder),
         };
@@ -163,7 +166,10 @@ impl Pending {
         }
         for (slot, wanted) in work {
             let outcome = self.read_one(slot, &wanted, &mut budget, watches);
-            let is_urgent = outcome.as_ref().map_or(true, is_urgent);
+            let is_urgent = match &outcome {
+                Ok(fetched) => is_urgent(fetched),
+                Err(code) => inner.was_read || !is_unknown(*code),
+            };
             // A consumer that waits for as much as it takes at once has that, though a part of a batch is left out.
             let bytes = outcome.as_ref().map_or(0, |fetched| fetched.plan.bytes_there);
             inner.wait.read(slot, bytes);
@@ -172,6 +178,14 @@ impl Pending {
             }
             inner.outcomes.insert(slot, (wanted, outcome));
         }
+        // What is not known does not keep the fetch from waiting for the others, if there are any.
+        let is_lost =
+            |(_, outcome): &&(FetchPartition, Outcome)| outcome.as_ref().is_err_and(|code| is_unknown(*code));
+        let lost = inner.outcomes.values().filter(is_lost).count();
+        if !inner.was_read && self.with_set(&mut inner.home, |set| set.len() == lost).unwrap_or(true) {
+            inner.wait.hurry();
+        }
+        inner.was_read = true;
     }
 
     fn read_one(
@@ -375,6 +389,11 @@ impl Inner {
 /// Whether the consumer is to be told at once.
 const fn is_urgent(fetched: &Fetched) -> bool {
     fetched.bounds.diverging.is_some() || fetched.preferred.is_some()
+}
+
+/// Whether the partition was not found at all.
+const fn is_unknown(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId)
 }
 
 /// What the session remembers of an answer.
