@@ -170,7 +170,9 @@ fn check_flags(header: &BatchHeader, rules: &Rules) -> Result<(), BatchError> {
     if attributes.has_delete_horizon() {
         return Err(BatchError::DeleteHorizon);
     }
-    if attributes.timestamp_type() == TimestampType::LogAppendTime {
+    // Where the time is the client's, the claim is dropped, as Kafka does.
+    let are_both_brokers = rules.timestamp_type == TimestampType::LogAppendTime;
+    if are_both_brokers && attributes.timestamp_type() == TimestampType::LogAppendTime {
         return Err(BatchError::TimestampType);
     }
     if attributes.is_transactional() && !rules.takes_transactional {
@@ -249,7 +251,9 @@ impl RecordCheck<'_> {
 
     fn record(&mut self, index: i32, shape: &RecordShape) {
         if self.rules.is_compacted && !shape.has_key {
-            self.errors.push(index, false, || "Compacted topic cannot accept message without key".into());
+            return self
+                .errors
+                .push(index, false, || "Compacted topic cannot accept message without key".into());
         }
         let timestamp = Timestamp(self.header.base_timestamp.0.wrapping_add(shape.timestamp_delta));
         self.max_timestamp = self.max_timestamp.max(timestamp);
@@ -264,7 +268,7 @@ impl RecordCheck<'_> {
     }
 }
 
-/// The faults of single records. A wrong timestamp decides the code of all, wherever it is (as Kafka's
+/// The faults of single records, one of each. A wrong timestamp decides the code of all, wherever it is (as Kafka's
 /// `processRecordErrors`).
 #[derive(Default)]
 struct RecordErrors {

@@ -48,6 +48,7 @@ impl Definition {
                 parse_long(trimmed).map_or_else(|| trimmed.to_owned(), |number| number.to_string())
             }
             Kind::Double => trimmed.parse().map_or_else(|_| trimmed.to_owned(), java_double),
+            Kind::List if self.valid == Valid::ThrottledReplicas => list(text).collect::<Vec<_>>().join(","),
             Kind::List => {
                 let mut words: Vec<&str> = Vec::new();
                 for word in list(text) {

@@ -214,6 +214,7 @@ fn quotas_are_kept_and_found() {
         (&user, "producer_byte_rate", 1.5),
         (&user, "producer_byte_rate", 0.0),
         (&user, "producer_byte_rate", 1e19),
+        (&user, "producer_byte_rate", 1.999_999_9),
         (&user, "producer_byte_rate", f64::NAN),
     ] {
         assert_eq!(alter(parts, key, value, false), ErrorCode::InvalidRequest, "{parts:?} {key} {value}");

@@ -24,9 +24,10 @@ impl Controller {
             let mut answer =
                 AlterClientQuotasResponseEntryData { entity: entry.entity.clone(), ..Default::default() };
             let planned = check_entity(&entry.entity).and_then(|entity| {
-                let planned = self.plan_entry(&entity, entry)?;
-                let is_first = seen.insert(entity);
-                is_first.then_some(planned).ok_or_else(|| invalid("Ignoring duplicate entity."))
+                if !seen.insert(entity.clone()) {
+                    return Err(invalid("Ignoring duplicate entity."));
+                }
+                self.plan_entry(&entity, entry)
             });
             match planned {
                 Ok(planned) => records.extend(planned),
@@ -122,7 +123,7 @@ fn check_value(entity: &QuotaEntity, op: &OpData) -> Result<f64, Refusal> {
         return Err(invalid(format!("Proposed value for {} is too large for {name}.", op.key)));
     }
     // What a client computed may be a little off; Kafka's tolerance.
-    if (op.value - op.value.round()).abs() > 1e-6 {
+    if op.value.fract() > 1e-6 {
         return Err(invalid(format!("{} cannot be a fractional value.", op.key)));
     }
     Ok(op.value)
