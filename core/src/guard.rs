@@ -222,6 +222,8 @@ guards! {
     ControllerBrokerEpoch,
     /// A node id whose process lives is not given to a process of another directory (KIP-380).
     RegistrationNotDuplicate,
+    /// A request to register is not of a process that ended before the registered one began (design rule 5).
+    RegistrationNotLate,
     /// A process that registers again keeps its epoch (CQ-10).
     RegistrationIncarnation,
     /// A broker that may have lost records in an unclean stop leaves ISR and ELR (PR-06, KIP-966).

@@ -13,7 +13,7 @@ use highwater_core::config::{BrokerConfig, ConfigMap, Layers};
 use highwater_core::ids::{BrokerEpoch, DirectoryId};
 use highwater_core::metadata::peer::RegisterBroker;
 use highwater_core::metadata::{Controller, Endpoint, Registration};
-use highwater_core::registration::LifecycleConfig;
+use highwater_core::registration::{self, LifecycleConfig};
 use highwater_core::time::Now;
 use highwater_core::transport::{LocalPeer, PEER_LISTENER, PeerAddress, PeerIdentity};
 use std::sync::Arc;
@@ -127,7 +127,7 @@ pub(crate) fn open_peers(
     control: &tokio::runtime::Handle,
     random: u64,
 ) -> Arc<Peers> {
-    let incarnation = incarnation(config);
+    let incarnation = incarnation(config, data_dir);
     let directory_id = data_dir.directory_id().0;
     let identity = PeerIdentity { id: config.node_id, incarnation, directory_id };
     let address = config.peer_address.clone();
@@ -153,10 +153,9 @@ fn lifecycle_config(broker: &BrokerConfig) -> LifecycleConfig {
 }
 
 /// The name of this process.
-pub(crate) fn incarnation(config: &NodeSetup) -> [u8; 16] {
-    let mut incarnation = [0; 16];
-    incarnation.copy_from_slice(&config.seed[..16]);
-    incarnation
+pub(crate) fn incarnation(config: &NodeSetup, data_dir: &DataDir) -> [u8; 16] {
+    let [.., a, b, c, d, e, f, g, h] = config.seed;
+    registration::incarnation(data_dir.last_run().known_epoch, [a, b, c, d, e, f, g, h])
 }
 
 /// How this process begins: registered at once, if it is the cluster's only node.
@@ -167,7 +166,7 @@ pub(crate) fn begin(
     now: Now,
 ) -> Result<Beginning, MetadataError> {
     let rack = broker_config_of(&config.fixed).rack;
-    let incarnation = incarnation(config);
+    let incarnation = incarnation(config, data_dir);
     let before = starting.image().broker(config.node_id).map(|registration| registration.epoch);
     let mut endpoints = config.endpoints.clone();
     endpoints.extend(peer_endpoint(config));

@@ -342,7 +342,7 @@ impl Node {
 
     /// Drawn anew by every process (KIP-380).
     pub(crate) fn incarnation(&self) -> [u8; 16] {
-        incarnation(&self.config)
+        incarnation(&self.config, &self.data_dir)
     }
 
     /// Whether the logs are open: not before the metadata are as new as this process.

@@ -73,7 +73,7 @@ pub struct Machine {
     node: Option<Arc<Node>>,
     left: Left,
     is_still: bool,
-    incarnation: [u8; 16],
+    incarnation: [u8; 8],
     /// The cluster's controllers; none for a node that is alone.
     controllers: Vec<i32>,
 }
@@ -120,7 +120,7 @@ impl Machine {
             node: None,
             left: Left::default(),
             is_still: false,
-            incarnation: [0; 16],
+            incarnation: [0; 8],
             controllers: Vec::new(),
         }
     }
@@ -212,7 +212,7 @@ impl Machine {
 
     fn node_config(&mut self) -> NodeSetup {
         let seed = self.rng.bytes32();
-        self.incarnation.copy_from_slice(&seed[..16]);
+        self.incarnation.copy_from_slice(&seed[24..]);
         NodeSetup {
             node_id: BrokerId(self.id),
             roles: highwater::config::Roles::default(),
@@ -398,8 +398,8 @@ impl Machine {
         self.is_still
     }
 
-    /// The incarnation id of the node that runs, or ran last.
-    pub const fn incarnation(&self) -> [u8; 16] {
+    /// What was drawn for the node that runs, or ran last: the end of its incarnation id.
+    pub const fn incarnation(&self) -> [u8; 8] {
         self.incarnation
     }
 

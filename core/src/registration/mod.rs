@@ -15,6 +15,7 @@
 //! time, and blocks of producer ids; and that a log failed, until the controller confirms that it knows.
 
 mod asks;
+mod incarnation;
 mod lease;
 
 use crate::guard;
@@ -28,6 +29,8 @@ use crate::metadata::peer::{
 use crate::time::{Instant, Now};
 use asks::{Alterations, HealthReports, Wanted};
 use lease::Lease;
+
+pub use incarnation::{incarnation, remembered_by};
 use std::time::Duration;
 
 /// How often and how long.

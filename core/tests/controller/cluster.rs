@@ -8,6 +8,7 @@ use highwater_core::metadata::peer::{
 use highwater_core::metadata::{
     BrokerState, ConfigResource, FORMAT_FEATURE, FORMAT_NEWEST, PartitionState, answer_reassignments,
 };
+use highwater_core::registration::incarnation;
 
 /// A controller with brokers whose processes are numbered: the incarnation is broker and life.
 pub(super) struct Trio {
@@ -337,6 +338,33 @@ fn registrations_by_life_directory_and_epoch() {
     assert_eq!((plan.records.len(), plan.response), (0, Err(BrokerRefusal::StaleBrokerEpoch)));
     let nobody = trio.solo.controller.plan_heartbeat(trio.solo.context(), BrokerId(9), &stale);
     assert_eq!(nobody.response, Err(BrokerRefusal::NotRegistered));
+}
+
+/// Design rule 5: the request of a process that ended long ago would make of the one that runs one that lost something.
+#[test]
+fn a_late_request_to_register_ends_no_registration() {
+    let mut trio = Trio::with_topic();
+    let register = |trio: &mut Trio, remembered, drawn| {
+        let mut registration = trio.registration(1, 1, End::Unclean);
+        registration.incarnation = incarnation(remembered, [drawn; 8]);
+        let plan = trio.solo.controller.plan_register_broker(trio.solo.context(), &registration, true);
+        trio.solo.commit(plan)
+    };
+    let first = trio.epoch(1);
+    let second = register(&mut trio, Some(first), 2).expect("its directory knows the first");
+    let late = |trio: &mut Trio| register(trio, None, 1);
+    assert!(late(&mut trio).is_ok(), "nobody counts on the second before it is let in");
+    let third = register(&mut trio, Some(second), 3).expect("its directory knows the second");
+    trio.beat(1).expect("it is registered");
+    let alone = trio.item(&[1, 2, 3]);
+    trio.alter(2, alone).expect("all are active");
+    assert_eq!(trio.told(), "2 123 -");
+    assert_eq!(late(&mut trio), Err(BrokerRefusal::DuplicateRegistration));
+    assert_eq!(register(&mut trio, Some(first), 2), Err(BrokerRefusal::DuplicateRegistration));
+    assert_eq!((trio.told().as_str(), trio.epoch(1)), ("2 123 -", third));
+    trio.fence(&[1]);
+    assert!(late(&mut trio).is_ok(), "it may be a directory that could not remember");
+    assert!(register(&mut trio, Some(third), 4).is_ok(), "whoever runs registers anew");
 }
 
 #[test]

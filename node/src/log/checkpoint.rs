@@ -56,6 +56,8 @@ pub struct LastRun {
     pub is_page_cache_kept: bool,
     /// The registration under which everything was written that is here, if nothing of it can be lost (KIP-966).
     pub broker_epoch: Option<BrokerEpoch>,
+    /// The last registration that a process here heard of, whatever was lost since.
+    pub known_epoch: Option<BrokerEpoch>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -96,6 +98,7 @@ impl RecoveryPoints {
             was_clean: content.is_clean,
             is_page_cache_kept: !page_cache_id.is_empty() && page_cache_id == content.page_cache_id,
             broker_epoch: content.broker_epoch,
+            known_epoch: content.broker_epoch,
         };
         let is_complete = guard!(LostTailEndsLife, last_run.was_clean || last_run.is_page_cache_kept);
         if !is_complete {

@@ -36,7 +36,7 @@ pub(crate) struct Truth {
     /// The newest metadata that any node had applied so far. Those who had may be down, and those who run behind.
     newest: Option<Arc<MetadataImage>>,
     /// Whose process ran when it last looked, by node.
-    incarnations: BTreeMap<i32, [u8; 16]>,
+    incarnations: BTreeMap<i32, [u8; 8]>,
 }
 
 /// One partition: its name, and its replicas on nodes that run and whose disk still takes what they write.
@@ -67,7 +67,8 @@ pub(crate) fn newest_image(machines: &[Machine]) -> Option<Arc<MetadataImage>> {
 pub(crate) fn is_active(machine: &Machine, image: &MetadataImage) -> bool {
     machine.node().is_some()
         && image.broker(BrokerId(machine.id())).is_some_and(|registration| {
-            registration.incarnation == machine.incarnation() && registration.state == BrokerState::Active
+            registration.incarnation.ends_with(&machine.incarnation())
+                && registration.state == BrokerState::Active
         })
 }
 
@@ -312,7 +313,7 @@ fn look_at_acks(
     world: &World,
     machines: &[Machine],
     seen: &BTreeMap<PartitionKey, Seen>,
-    before: &BTreeMap<i32, [u8; 16]>,
+    before: &BTreeMap<i32, [u8; 8]>,
     min_isr: usize,
 ) {
     let acks = std::mem::take(&mut world.history().fresh_acks);

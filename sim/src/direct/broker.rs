@@ -14,7 +14,7 @@ use highwater_core::metadata::peer::{
 use highwater_core::metadata::{
     FORMAT_FEATURE, FORMAT_NEWEST, FeatureRange, PlanContext, Registration, SessionLimits, Sessions,
 };
-use highwater_core::registration::{BrokerLifecycle, Effect, Input, LifecycleConfig, Standing};
+use highwater_core::registration::{self, BrokerLifecycle, Effect, Input, LifecycleConfig, Standing};
 use highwater_core::replica::{self, IsrAccepted, IsrRefusal};
 use highwater_core::time::{Instant, Now};
 
@@ -50,9 +50,13 @@ pub(crate) struct Broker {
 
 impl Broker {
     /// The broker of a process that has just begun.
-    pub(crate) fn new(env: &mut Env, directory: DirectoryId, clean_stop_of: Option<BrokerEpoch>) -> Self {
-        let mut incarnation = [0x1c; 16];
-        incarnation[..8].copy_from_slice(&env.fresh().to_be_bytes());
+    pub(crate) fn new(
+        env: &mut Env,
+        directory: DirectoryId,
+        clean_stop_of: Option<BrokerEpoch>,
+        remembered: Option<BrokerEpoch>,
+    ) -> Self {
+        let incarnation = registration::incarnation(remembered, env.fresh().to_be_bytes());
         let announced = RegisterBroker {
             directory_id: directory.0,
             endpoints: Vec::new(),

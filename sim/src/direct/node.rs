@@ -36,6 +36,8 @@ pub(crate) struct Disk {
     high_watermarks: BTreeMap<TopicPartition, Offset>,
     /// The registration under which the last process stopped in good order.
     clean_stop_of: Option<BrokerEpoch>,
+    /// The last registration that a process here heard of. On the device at once.
+    remembered: Option<BrokerEpoch>,
 }
 
 /// Whether a node's process runs.
@@ -183,7 +185,7 @@ impl Node {
         let meta = Meta::open(env, here, disk);
         // the marker of a clean stop is gone before anything else is opened
         let clean_stop_of = self.disk.clean_stop_of.take();
-        let broker = Broker::new(env, self.directory, clean_stop_of);
+        let broker = Broker::new(env, self.directory, clean_stop_of, self.disk.remembered);
         let replication = Replication::default();
         self.process = Some(Box::new(Life {
             meta,
@@ -379,7 +381,10 @@ impl Node {
         for order in ordered {
             let Some(life) = self.process.as_deref_mut() else { return };
             match order {
-                Ordered::Registered(epoch) => life.replication.registered(env, here, &mut self.cells, epoch),
+                Ordered::Registered(epoch) => {
+                    self.disk.remembered = Some(epoch);
+                    life.replication.registered(env, here, &mut self.cells, epoch);
+                }
                 Ordered::IsrAnswered { partition, leader_epoch, proposed_at, proposed, answer } => {
                     if env.trace.is_recording() {
                         let name = env.truth.name_of(partition);

@@ -12,6 +12,7 @@ use crate::ids::{BrokerEpoch, BrokerId, ProducerId};
 use crate::metadata::image::MetadataImage;
 use crate::metadata::peer::{BrokerRefusal, RegisterBroker};
 use crate::metadata::records::{BrokerRegistration, BrokerState, ConfigResource, PartitionState, Record, at};
+use crate::registration::remembered_by;
 use std::collections::BTreeSet;
 
 /// How many producer ids a broker takes at a time, as in Kafka (KIP-730).
@@ -132,6 +133,9 @@ impl Controller {
         if !guard!(RegistrationNotDuplicate, !is_held) {
             return refuse(BrokerRefusal::DuplicateRegistration);
         }
+        if !guard!(RegistrationNotLate, !self.is_late(registration, before, is_same_directory)) {
+            return refuse(BrokerRefusal::DuplicateRegistration);
+        }
         let epoch = self.next_broker_epoch();
         let mut records = vec![registration.record(epoch, BrokerState::Fenced)];
         let lost = registration.lost(&self.latest);
@@ -148,6 +152,21 @@ impl Controller {
             },
         ));
         Plan { records, response: Ok(epoch) }
+    }
+
+    /// Whether a request was long on its way: it is of a process that ended before the registered one began, which would
+    /// count as gone, and as one that lost something. A directory that is older than it should be, as the registration
+    /// could not be remembered there or somebody restored a copy of it, looks the same, so that the registered process is
+    /// believed for as long as it is heard only.
+    fn is_late(
+        &self,
+        registration: &Registration,
+        before: &BrokerRegistration,
+        is_same_directory: bool,
+    ) -> bool {
+        let known = remembered_by(&registration.incarnation);
+        let is_older = known.is_some_and(|known| Some(known) < self.latest.served_epoch(registration.id));
+        is_same_directory && before.state != BrokerState::Fenced && is_older
     }
 
     /// Plans the registration of the only node of a cluster; answers its epoch. It is active at once: it is its own
