@@ -212,6 +212,10 @@ fn a_topic_that_is_named_twice_is_kept() {
         assert_eq!(said, [(named, ErrorCode::InvalidRequest, Some(why))]);
         assert_eq!(solo.image().topic_count(), 2);
     }
+    let topics = vec![by_name("a"), by_id(1), by_name("a")];
+    let request = DeleteTopicsRequest { topics, ..Default::default() };
+    let plan = solo.controller.plan_delete_topics(solo.context(), &request);
+    assert_eq!((plan.records.len(), plan.response.responses.len()), (0, 2), "each has an answer");
     let topics = vec![by_name("a"), by_name("b"), by_name("a")];
     let request = DeleteTopicsRequest { topics, ..Default::default() };
     let plan = solo.controller.plan_delete_topics(solo.context(), &request);

@@ -162,6 +162,9 @@ impl Controller {
                 let topic = self.latest.topic_by_id(TopicId(wanted.topic_id.0)).ok_or_else(|| {
                     Refusal::new(ErrorCode::UnknownTopicId, "This server does not host this topic ID.")
                 })?;
+                if mentions.repeated.contains(&(Some(&*topic.name), Uuid::ZERO)) {
+                    return invalid("The provided topic ID maps to a name that was supplied more than once.");
+                }
                 let is_named = mentions.names.contains(&*topic.name);
                 Ok((!is_named).then(|| (topic.id, topic.name.to_string())))
             }

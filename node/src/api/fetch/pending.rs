@@ -182,7 +182,8 @@ impl Pending {
         let is_lost =
             |(_, outcome): &&(FetchPartition, Outcome)| outcome.as_ref().is_err_and(|code| is_unknown(*code));
         let lost = inner.outcomes.values().filter(is_lost).count();
-        if !inner.was_read && self.with_set(&mut inner.home, |set| set.len() == lost).unwrap_or(true) {
+        let may_be_all = !inner.was_read && lost == inner.outcomes.len();
+        if may_be_all && self.with_set(&mut inner.home, |set| set.len() == lost).unwrap_or(true) {
             inner.wait.hurry();
         }
         inner.was_read = true;
