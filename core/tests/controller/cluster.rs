@@ -362,6 +362,11 @@ fn a_late_request_to_register_ends_no_registration() {
     assert_eq!(late(&mut trio), Err(BrokerRefusal::DuplicateRegistration));
     assert_eq!(register(&mut trio, Some(first), 2), Err(BrokerRefusal::DuplicateRegistration));
     assert_eq!((trio.told().as_str(), trio.epoch(1)), ("2 123 -", third));
+    // Of the third nothing is heard any more, though nobody has fenced it: its directory may not remember it.
+    let mut forgetful = trio.registration(1, 1, End::Unclean);
+    forgetful.incarnation = incarnation(None, [4; 8]);
+    let plan = trio.solo.controller.plan_register_broker(trio.solo.context(), &forgetful, false);
+    assert!(plan.response.is_ok_and(|epoch| epoch > third));
     trio.fence(&[1]);
     assert!(late(&mut trio).is_ok(), "it may be a directory that could not remember");
     assert!(register(&mut trio, Some(third), 4).is_ok(), "whoever runs registers anew");

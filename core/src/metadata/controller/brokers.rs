@@ -133,7 +133,8 @@ impl Controller {
         if !guard!(RegistrationNotDuplicate, !is_held) {
             return refuse(BrokerRefusal::DuplicateRegistration);
         }
-        if !guard!(RegistrationNotLate, !self.is_late(registration, before, is_same_directory)) {
+        let is_late = is_alive && is_same_directory && self.is_late(registration, before);
+        if !guard!(RegistrationNotLate, !is_late) {
             return refuse(BrokerRefusal::DuplicateRegistration);
         }
         let epoch = self.next_broker_epoch();
@@ -154,19 +155,14 @@ impl Controller {
         Plan { records, response: Ok(epoch) }
     }
 
-    /// Whether a request was long on its way: it is of a process that ended before the registered one began, which would
-    /// count as gone, and as one that lost something. A directory that is older than it should be, as the registration
-    /// could not be remembered there or somebody restored a copy of it, looks the same, so that the registered process is
-    /// believed for as long as it is heard only.
-    fn is_late(
-        &self,
-        registration: &Registration,
-        before: &BrokerRegistration,
-        is_same_directory: bool,
-    ) -> bool {
+    /// Whether a request may have been long on its way: it is of a process that ended before the registered one began, which
+    /// would count as gone, and as one that lost something. A directory that is older than it should be looks the same, as
+    /// the registration could not be remembered there, or the machine died twice, or somebody restored a copy of it. So the
+    /// registered process is believed only for as long as it is heard.
+    fn is_late(&self, registration: &Registration, before: &BrokerRegistration) -> bool {
         let known = remembered_by(&registration.incarnation);
         let is_older = known.is_some_and(|known| Some(known) < self.latest.served_epoch(registration.id));
-        is_same_directory && before.state != BrokerState::Fenced && is_older
+        before.is_active() && is_older
     }
 
     /// Plans the registration of the only node of a cluster; answers its epoch. It is active at once: it is its own
