@@ -27,7 +27,7 @@ mod scan;
 mod snappy;
 mod stamp;
 mod validate;
-mod varint;
+pub(crate) mod varint;
 
 pub use builder::Builder;
 pub use compression::{Codec, Compression, Scratch};

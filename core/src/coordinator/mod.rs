@@ -21,6 +21,7 @@ mod timers;
 use bytes::Bytes;
 use highwater_protocol::ErrorCode;
 
+use crate::batch::varint;
 use crate::ids::{PartitionIndex, Token};
 use crate::time::Now;
 
@@ -43,17 +44,11 @@ impl Record {
         /// Attributes, the distance of the timestamp and the number of headers; all are 0.
         const ZEROS: usize = 3;
         const PLACE_MAX: usize = 5;
-        let field = |bytes: &Bytes| varint_bytes(bytes.len()) + bytes.len();
+        let field = |bytes: &Bytes| varint::size(bytes.len() as i64) + bytes.len();
         // No value is a length of -1, in one byte.
         let body = ZEROS + PLACE_MAX + field(&self.key) + self.value.as_ref().map_or(1, field);
-        varint_bytes(body) + body
+        varint::size(body as i64) + body
     }
-}
-
-/// How many bytes a length takes as a zigzag varint.
-const fn varint_bytes(length: usize) -> usize {
-    let bits = (usize::BITS - length.leading_zeros() + 1) as usize;
-    bits.div_ceil(7)
 }
 
 /// The size of a v2 batch's header.

@@ -180,11 +180,12 @@ impl Pending {
         }
         // What is not known does not keep the fetch from waiting for the others, if there are any.
         let is_lost =
-            |(_, outcome): &&(FetchPartition, Outcome)| outcome.as_ref().is_err_and(|code| is_unknown(*code));
-        let lost = inner.outcomes.values().filter(is_lost).count();
-        let may_be_all = !inner.was_read && lost == inner.outcomes.len();
-        if may_be_all && self.with_set(&mut inner.home, |set| set.len() == lost).unwrap_or(true) {
-            inner.wait.hurry();
+            |(_, outcome): &(FetchPartition, Outcome)| outcome.as_ref().is_err_and(|code| is_unknown(*code));
+        if !inner.was_read && inner.outcomes.values().all(is_lost) {
+            let lost = inner.outcomes.len();
+            if self.with_set(&mut inner.home, |set| set.len() == lost).unwrap_or(true) {
+                inner.wait.hurry();
+            }
         }
         inner.was_read = true;
     }
